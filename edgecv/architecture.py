@@ -1,0 +1,81 @@
+"""The noun Architecture: a named builder of a network, described by recorded data.
+
+The description is data, so that listing imports no framework; the builder is imported when it builds.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from edgecv.errors import ArchitectureError
+from edgecv.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["Architecture", "Task"]
+
+Task = Literal["classification", "detection", "localisation", "segmentation", "other"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A network that edgecv builds by name (entry-point group ``edgecv.architectures``).
+
+    Attributes:
+        name: The name on the command line.
+        task: What its outputs mean.
+        builder: ``"module:function"``; the function takes ``input_shape`` ``(height, width, channels)``
+            in pixels and ``classes`` and returns an uncompiled functional ``keras.Model`` whose last
+            layer gives probabilities.
+        input_shape: Default ``(height, width, channels)``.
+        classes: Default number of classes.
+        parameters: ``count_params()`` at the defaults, BatchNorm statistics included.
+        reference: The paper, with the table or figure that defines the network.
+        preprocess: The scaling and resizing that its published weights were trained with.
+        labels: Name of a label list that ships with edgecv (``"imagenet"``), or None.
+        weights: What ``--weights`` accepts beside ``auto`` and a file.
+        minimum: Smallest height and width in pixels.
+    """
+
+    name: str
+    builder: str
+    input_shape: tuple[int, int, int]
+    parameters: int
+    reference: str
+    task: Task = "classification"
+    classes: int = 1000
+    preprocess: Preprocess = Preprocess()
+    labels: str | None = None
+    weights: tuple[str, ...] = ("random",)
+    minimum: int = 32
+
+    def build(self, *, input_size: tuple[int, int] | None = None, classes: int | None = None) -> "keras.Model":
+        """Build the network with the weights that its layers' initialisers give.
+
+        Args:
+            input_size: ``(height, width)`` in pixels; the default is the architecture's.
+            classes: Number of classes; the default is the architecture's.
+
+        Raises:
+            ArchitectureError: The size or the number of classes cannot be built.
+        """
+        height, width = input_size or self.input_shape[:2]
+        if min(height, width) < self.minimum:
+            raise ArchitectureError(
+                f"{self.name} needs an input of at least {self.minimum}x{self.minimum} pixels, got {height}x{width}."
+            )
+        classes = self.classes if classes is None else classes
+        if classes < 1:
+            raise ArchitectureError(f"{self.name} needs at least 1 class, got {classes}.")
+        module, _, function = self.builder.partition(":")
+        build = cast("Callable[..., Any]", getattr(importlib.import_module(module), function))
+        shape = (height, width, self.input_shape[2])
+        try:
+            return cast("keras.Model", build(shape, classes=classes))
+        except ValueError as error:
+            if isinstance(error, ArchitectureError):
+                raise
+            problem = str(error).splitlines()[0]
+            raise ArchitectureError(f"{self.name} cannot be built at {height}x{width}: {problem}") from error

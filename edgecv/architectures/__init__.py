@@ -1,0 +1,1 @@
+"""The networks that edgecv builds. `catalog` describes them; one module per family builds them."""

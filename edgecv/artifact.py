@@ -1,0 +1,53 @@
+"""The noun Artifact: the file or folder that an exporter wrote."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Artifact", "hash_file"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A written artifact.
+
+    Attributes:
+        path: The file or folder.
+        layers: Keras layer path → name of the tensor in the artifact that carries the layer's output
+            (layout may differ), or the name of the node that its folded group became.
+        details: What else the exporter records in the metadata, such as the opset.
+        optional_inputs: Inputs that may be left out, with their baked defaults.
+    """
+
+    path: Path
+    layers: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    optional_inputs: tuple[str, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes; of all files where it is a folder."""
+        return sum(file.stat().st_size for file in self._files())
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal sha256 of the file; of names and contents in sorted order where it is a folder."""
+        if self.path.is_file():
+            return hash_file(self.path)
+        digest = hashlib.sha256()
+        for file in self._files():
+            digest.update(f"{file.relative_to(self.path).as_posix()}\0{hash_file(file)}\n".encode())
+        return digest.hexdigest()
+
+    def _files(self) -> list[Path]:
+        if self.path.is_file():
+            return [self.path]
+        return sorted(file for file in self.path.rglob("*") if file.is_file())
+
+
+def hash_file(path: Path) -> str:
+    """Return the hexadecimal sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

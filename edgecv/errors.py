@@ -1,0 +1,133 @@
+"""Every deliberate error of edgecv.
+
+    EdgecvError
+    ├── OptionError (ValueError)        an option or argument has a value that cannot work
+    │   └── ArchitectureError           a network cannot be built so
+    ├── UnknownNameError                no such architecture, exporter or runtime
+    ├── PluginError                     an entry point cannot be loaded or breaks its contract
+    ├── MissingExtraError               a package of an extra is not installed
+    ├── ModelError                      a model file cannot be used
+    │   └── UnsupportedLayerError       a layer cannot be converted
+    ├── WeightsError                    weights cannot be found, read or put into the network
+    ├── PictureError                    a picture cannot be read or used
+    ├── ArtifactError                   an artifact cannot be read
+    │   └── DigestError                 an artifact is damaged: its digest disagrees
+    ├── DeviceError                     a device or provider that was asked for does not run
+    ├── OutputError                     a result cannot be written
+    ├── ConversionError                 a converter failed
+    └── VerificationError               an artifact does not answer like the original
+
+Each message is one line: what is wrong, the offending value, what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgecv.report import Report
+
+
+class EdgecvError(Exception):
+    """Base class: everything that edgecv raises on purpose."""
+
+
+class OptionError(EdgecvError, ValueError):
+    """An option or argument has a value that cannot work."""
+
+
+class ArchitectureError(OptionError):
+    """A network cannot be built with these arguments."""
+
+
+class UnknownNameError(EdgecvError):
+    """Nothing of this kind is installed under this name.
+
+    Attributes:
+        kind: What was looked for, such as ``"exporter"``.
+        name: The name that was asked for.
+        known: The installed names, sorted.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind = kind
+        self.name = name
+        self.known = tuple(sorted(known))
+        close = difflib.get_close_matches(name, self.known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        installed = ", ".join(self.known) or "none"
+        super().__init__(f"Unknown {kind} {name!r}.{hint} Installed: {installed}.")
+
+
+class PluginError(EdgecvError):
+    """An entry point cannot be loaded, is offered twice, or breaks its contract."""
+
+
+class MissingExtraError(EdgecvError):
+    """A package is not installed.
+
+    Attributes:
+        package: The package that is missing.
+        extra: The extra of edgecv that brings it.
+    """
+
+    def __init__(self, purpose: str, package: str, extra: str) -> None:
+        self.package = package
+        self.extra = extra
+        super().__init__(f"{purpose} needs {package}, which is not installed. Run: pip install 'edgecv[{extra}]'")
+
+
+class ModelError(EdgecvError):
+    """A model file cannot be used."""
+
+
+class UnsupportedLayerError(ModelError):
+    """A layer cannot be converted.
+
+    Attributes:
+        layer: The layer's path in the network.
+    """
+
+    def __init__(self, layer: str, problem: str, remedy: str) -> None:
+        self.layer = layer
+        super().__init__(f"Layer {layer!r} {problem}. {remedy}")
+
+
+class WeightsError(EdgecvError):
+    """Weights cannot be found, read or put into the network."""
+
+
+class PictureError(EdgecvError):
+    """A picture cannot be read or used."""
+
+
+class ArtifactError(EdgecvError):
+    """An artifact cannot be read, or carries no edgecv metadata."""
+
+
+class DigestError(ArtifactError):
+    """An artifact is damaged: its bytes disagree with its digest."""
+
+
+class DeviceError(EdgecvError):
+    """A device or provider that was asked for is not there or does not run."""
+
+
+class OutputError(EdgecvError):
+    """A result cannot be written."""
+
+
+class ConversionError(EdgecvError):
+    """A converter failed."""
+
+
+class VerificationError(EdgecvError):
+    """An artifact does not answer like the original.
+
+    Attributes:
+        report: What was measured.
+    """
+
+    def __init__(self, message: str, report: "Report") -> None:
+        self.report = report
+        super().__init__(message)

@@ -1,0 +1,55 @@
+"""The noun Exporter: the contract of an export format.
+
+An exporter is a frozen, keyword-only dataclass: its fields are its options, checked in ``__post_init__``.
+It inherits nothing from edgecv. It is found by its entry point in the group ``edgecv.exporters``, whose
+name is the format's name on the command line; the core imports no exporter otherwise.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
+
+from edgecv.artifact import Artifact
+
+if TYPE_CHECKING:
+    from edgecv.deployable import Deployable
+
+__all__ = ["API_VERSION", "Exporter", "Precision"]
+
+API_VERSION = 1
+
+Precision = Literal["float32", "float16", "int8"]
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """What every exporter offers.
+
+    Attributes:
+        summary: One line for ``edgecv list``.
+        suffix: File suffix with its dot, or empty where it writes a folder.
+        precisions: Values of ``precision`` that it can write.
+        source: ``"deployable"``, or the name of the exporter whose artifact it starts from.
+        api_version: The version of this contract that it was written for.
+        precision: Precision of weights and arithmetic; an option.
+    """
+
+    summary: ClassVar[str]
+    suffix: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]]
+    source: ClassVar[str]
+    api_version: ClassVar[int]
+
+    @property
+    def precision(self) -> str:
+        """Precision of weights and arithmetic."""
+
+    def export(self, source: "Deployable | Artifact", path: Path) -> Artifact:
+        """Write ``source`` to ``path``, which appears whole by renaming, and leave ``source`` unchanged.
+
+        The same source gives the same bytes in every process. Metadata, verification and digest are
+        added by `edgecv.export`, through the Runtime that opens the suffix.
+
+        Raises:
+            UnsupportedLayerError: A layer cannot be converted.
+            ConversionError: The converter failed.
+        """

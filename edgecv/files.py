@@ -1,0 +1,101 @@
+"""Files that appear whole or not at all.
+
+A result is written under a temporary name beside its final one and renamed. The temporary's name
+carries the writer's process id, so that the next run can remove what a killed one left behind.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgecv.errors import OutputError
+
+__all__ = ["replace_whole", "writable_folder"]
+
+_TEMPORARY = re.compile(r"^\.edgecv-tmp-(?P<pid>\d+)-[0-9a-f]{8}-")
+
+
+@contextlib.contextmanager
+def replace_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` when the block ends without error.
+
+    The block may create a file or a folder under the yielded path. On any error, also a keyboard
+    interrupt, it is removed and ``path`` stays as it was.
+
+    Raises:
+        OutputError: The folder is missing or cannot be written, or the disk is full.
+    """
+    folder = writable_folder(path)
+    temporary = folder / f".edgecv-tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}"
+    try:
+        yield temporary
+        _rename(temporary, path)
+    except OSError as error:
+        raise _output_error(path, error) from error
+    finally:
+        _remove(temporary)
+
+
+def writable_folder(path: Path) -> Path:
+    """Return the folder of ``path``, cleaned of temporaries whose writer is gone.
+
+    Raises:
+        OutputError: It is missing, not a folder, or not writable.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise OutputError(f"Cannot write {str(path)!r}: the folder {str(folder)!r} {what}. Create it first.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"Cannot write {str(path)!r}: the folder {str(folder)!r} is read-only.")
+    for entry in folder.iterdir():
+        match = _TEMPORARY.match(entry.name)
+        if match and not _alive(int(match["pid"])):
+            _remove(entry)
+    return folder
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        if not temporary.is_dir():
+            raise OutputError(f"Cannot write {str(path)!r}: it is a folder. Name a file with -o.")
+        # A folder cannot be replaced in one step; the old one leaves under a name that clean-up knows.
+        old = path.parent / f".edgecv-tmp-{os.getpid()}-{secrets.token_hex(4)}-old-{path.name}"
+        path.rename(old)
+        temporary.rename(path)
+        _remove(old)
+        return
+    if temporary.is_file():
+        # Without this, a power cut after the rename could leave an empty file under the final name.
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it runs as another user
+        return True
+    return True
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(f"Cannot write {str(path)!r}: the disk is full. Free some space and try again.")
+    return OutputError(f"Cannot write {str(path)!r}: {error.strerror or error}.")

@@ -1,0 +1,113 @@
+"""The noun Runtime: opens artifacts of one format on a device, and knows the format's container.
+
+Found by entry points in the group ``edgecv.runtimes``. This half imports neither TensorFlow nor Keras
+nor onnx: it is what runs on the device, and what verification runs too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+__all__ = ["Arrays", "Runner", "Runtime", "TensorInfo"]
+
+Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorInfo:
+    """An input or output of an artifact.
+
+    Attributes:
+        name: Its name.
+        shape: Its dimensions; None where dynamic.
+        dtype: NumPy name of its type, such as ``"uint8"``.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form of ``export --json``; a dynamic dimension is null."""
+        return {"name": self.name, "shape": list(self.shape), "dtype": self.dtype}
+
+
+class Runner(Protocol):
+    """An opened artifact."""
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """The required inputs."""
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """The outputs, in the artifact's order."""
+
+    @property
+    def device(self) -> str:
+        """The device that really runs it: ``"cpu"`` or ``"cuda"``."""
+
+    @property
+    def provider(self) -> str:
+        """What the engine says it runs on, such as ``"CUDAExecutionProvider"`` or ``"XNNPACK"``."""
+
+    def run(self, feeds: Mapping[str, Any]) -> Arrays:
+        """Run it on arrays by input name; the returned arrays are the caller's to keep.
+
+        Raises:
+            OptionError: An array's shape or type is not what the artifact takes.
+        """
+
+
+@runtime_checkable
+class Runtime(Protocol):
+    """An engine, and the container format of the artifacts that it opens.
+
+    Attributes:
+        summary: One line for ``edgecv list``.
+        suffixes: File suffixes that it opens, with their dots.
+        extra: The extra of edgecv that brings the engine.
+        api_version: The version of the contract (`edgecv.exporter.API_VERSION`) it was written for.
+    """
+
+    summary: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+    extra: ClassVar[str]
+    api_version: ClassVar[int]
+
+    def missing(self) -> str | None:
+        """Say why the engine cannot run here, with the remedy; None where it can. Imports nothing heavy."""
+
+    def devices(self) -> tuple[str, ...]:
+        """Return the devices that the engine offers here, ``"cpu"`` first; empty where it is missing."""
+
+    def open(self, path: Path, *, device: str = "cpu", threads: int | None = None) -> Runner:
+        """Load an artifact.
+
+        Raises:
+            MissingExtraError: The engine is not installed.
+            ArtifactError: The file cannot be parsed.
+            DeviceError: ``device`` is not there, or the engine fell back to another one.
+        """
+
+    def read_metadata(self, path: Path) -> dict[str, Any]:
+        """Read the edgecv metadata without the engine.
+
+        Raises:
+            ArtifactError: The file cannot be parsed or has no edgecv metadata.
+        """
+
+    def write_metadata(self, path: Path, document: Mapping[str, Any]) -> None:
+        """Put the edgecv metadata into a file that has none, or replace it, without the engine.
+
+        The document's ``digest`` is 64 characters; the container's other bytes must not depend on them.
+        """
+
+    def operators(self, path: Path) -> dict[str, int]:
+        """Count the operators by name, subgraphs included, without the engine."""
+
+    def custom_operators(self, path: Path) -> list[str]:
+        """Name the operators that are not the format's standard ones, without the engine."""

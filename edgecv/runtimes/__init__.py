@@ -1,0 +1,1 @@
+"""The built-in runtimes, found by their entry points."""
