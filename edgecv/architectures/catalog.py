@@ -1,0 +1,224 @@
+"""What edgecv knows about each of its networks, as data. Importing it imports no framework."""
+
+from dataclasses import replace
+
+from edgecv.architecture import Architecture
+from edgecv.preprocess import STYLES, Fit, Preprocess
+
+__all__ = [
+    "DENSENET121",
+    "EFFICIENTNET_B0",
+    "EFFICIENTNET_LITE0",
+    "EFFICIENTNET_LITE1",
+    "EFFICIENTNET_LITE2",
+    "FASHION_CNN",
+    "INCEPTION_V3",
+    "LENET5",
+    "MOBILENET",
+    "MOBILENET_V2",
+    "RESNET18",
+    "RESNET34",
+    "RESNET50",
+    "RESNET101",
+    "RESNET152",
+    "VGG16",
+    "VGG19",
+    "XCEPTION",
+]
+
+_PUBLISHED = ("imagenet", "random")
+# ImageNet's evaluation habit: the short side to 256, the centre 224 of it.
+_CENTRE = Fit(mode="crop", fraction=0.875)
+_CAFFE = replace(STYLES["caffe"], fit=_CENTRE)
+_TF = replace(STYLES["tf"], fit=_CENTRE)
+_TORCH = replace(STYLES["torch"], fit=_CENTRE)
+_UNIT = replace(STYLES["0-1"], fit=Fit(mode="stretch"))
+
+_RESNET = (
+    'He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", 2015, '
+    "https://arxiv.org/abs/1512.03385, table 1"
+)
+_VGG = (
+    'Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014, '
+    "https://arxiv.org/abs/1409.1556, table 1"
+)
+_EFFICIENTNET = (
+    'Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, '
+    "https://arxiv.org/abs/1905.11946, table 1"
+)
+
+
+def _lite(size: int) -> Preprocess:
+    """Return the scaling of EfficientNet-Lite: the crop leaves out 32 of ``size + 32`` pixels."""
+    fit = Fit(mode="crop", fraction=size / (size + 32), filter="bicubic")
+    return Preprocess(style="lite", mean=(127.0,), scale=(1 / 128,), fit=fit)
+
+
+DENSENET121 = Architecture(
+    name="densenet121",
+    builder="edgecv.architectures.keras_zoo:densenet121",
+    input_shape=(224, 224, 3),
+    parameters=8_062_504,
+    reference=(
+        'Huang, Liu, van der Maaten, Weinberger, "Densely Connected Convolutional Networks", 2016, '
+        "https://arxiv.org/abs/1608.06993, table 1"
+    ),
+    preprocess=_TORCH,
+    labels="imagenet",
+    weights=_PUBLISHED,
+)
+EFFICIENTNET_B0 = Architecture(
+    name="efficientnet_b0",
+    builder="edgecv.architectures.keras_zoo:efficientnet_b0",
+    input_shape=(224, 224, 3),
+    parameters=5_330_571,
+    reference=_EFFICIENTNET,
+    # The network scales its input itself; the paper's crop is 224 of 256, bicubic.
+    preprocess=replace(STYLES["none"], fit=Fit(mode="crop", fraction=0.875, filter="bicubic")),
+    labels="imagenet",
+    weights=_PUBLISHED,
+)
+EFFICIENTNET_LITE0 = Architecture(
+    name="efficientnet_lite0",
+    builder="edgecv.architectures.efficientnet_lite:efficientnet_lite0",
+    input_shape=(224, 224, 3),
+    parameters=4_694_024,
+    reference=_EFFICIENTNET,
+    preprocess=_lite(224),
+    labels="imagenet",
+    weights=_PUBLISHED,
+)
+EFFICIENTNET_LITE1 = Architecture(
+    name="efficientnet_lite1",
+    builder="edgecv.architectures.efficientnet_lite:efficientnet_lite1",
+    input_shape=(240, 240, 3),
+    parameters=5_470_344,
+    reference=_EFFICIENTNET,
+    preprocess=_lite(240),
+    labels="imagenet",
+    weights=_PUBLISHED,
+)
+EFFICIENTNET_LITE2 = Architecture(
+    name="efficientnet_lite2",
+    builder="edgecv.architectures.efficientnet_lite:efficientnet_lite2",
+    input_shape=(260, 260, 3),
+    parameters=6_150_168,
+    reference=_EFFICIENTNET,
+    preprocess=_lite(260),
+    labels="imagenet",
+    weights=_PUBLISHED,
+)
+FASHION_CNN = Architecture(
+    name="fashion_cnn",
+    builder="edgecv.architectures.fashion:fashion_cnn",
+    input_shape=(28, 28, 1),
+    classes=10,
+    parameters=1_413_834,
+    reference=(
+        'Géron, "Hands-On Machine Learning with Scikit-Learn, Keras, and TensorFlow", 3rd edition, 2022, '
+        'chapter 14, section "Implementing Pooling Layers with Keras"'
+    ),
+    preprocess=_UNIT,
+    minimum=8,
+)
+INCEPTION_V3 = Architecture(
+    name="inception_v3",
+    builder="edgecv.architectures.keras_zoo:inception_v3",
+    input_shape=(299, 299, 3),
+    parameters=23_851_784,
+    reference=(
+        'Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, "Rethinking the Inception Architecture for Computer Vision", '
+        "2015, https://arxiv.org/abs/1512.00567, table 1"
+    ),
+    preprocess=_TF,
+    labels="imagenet",
+    weights=_PUBLISHED,
+    minimum=75,
+)
+LENET5 = Architecture(
+    name="lenet5",
+    builder="edgecv.architectures.lenet:lenet5",
+    input_shape=(32, 32, 1),
+    classes=10,
+    parameters=61_706,
+    reference=(
+        'LeCun, Bottou, Bengio, Haffner, "Gradient-Based Learning Applied to Document Recognition", 1998, '
+        "https://doi.org/10.1109/5.726791, figure 2"
+    ),
+    preprocess=_UNIT,
+)
+MOBILENET = Architecture(
+    name="mobilenet",
+    builder="edgecv.architectures.keras_zoo:mobilenet",
+    input_shape=(224, 224, 3),
+    parameters=4_253_864,
+    reference=(
+        'Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", '
+        "2017, https://arxiv.org/abs/1704.04861, table 1"
+    ),
+    preprocess=_TF,
+    labels="imagenet",
+    weights=_PUBLISHED,
+)
+MOBILENET_V2 = Architecture(
+    name="mobilenet_v2",
+    builder="edgecv.architectures.keras_zoo:mobilenet_v2",
+    input_shape=(224, 224, 3),
+    parameters=3_538_984,
+    reference=(
+        'Sandler, Howard, Zhu, Zhmoginov, Chen, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018, '
+        "https://arxiv.org/abs/1801.04381, table 2"
+    ),
+    preprocess=_TF,
+    labels="imagenet",
+    weights=_PUBLISHED,
+)
+RESNET101 = Architecture(
+    name="resnet101",
+    builder="edgecv.architectures.keras_zoo:resnet101",
+    input_shape=(224, 224, 3),
+    parameters=44_707_176,
+    reference=_RESNET,
+    preprocess=_CAFFE,
+    labels="imagenet",
+    weights=_PUBLISHED,
+)
+RESNET152 = replace(
+    RESNET101, name="resnet152", builder="edgecv.architectures.keras_zoo:resnet152", parameters=60_419_944
+)
+RESNET18 = Architecture(
+    name="resnet18",
+    builder="edgecv.architectures.residual:resnet18",
+    input_shape=(224, 224, 3),
+    parameters=11_699_112,
+    reference=_RESNET,
+    preprocess=_TORCH,
+    labels="imagenet",
+)
+RESNET34 = replace(RESNET18, name="resnet34", builder="edgecv.architectures.residual:resnet34", parameters=21_814_696)
+RESNET50 = replace(RESNET101, name="resnet50", builder="edgecv.architectures.keras_zoo:resnet50", parameters=25_636_712)
+VGG16 = Architecture(
+    name="vgg16",
+    builder="edgecv.architectures.keras_zoo:vgg16",
+    input_shape=(224, 224, 3),
+    parameters=138_357_544,
+    reference=_VGG,
+    preprocess=_CAFFE,
+    labels="imagenet",
+    weights=_PUBLISHED,
+)
+VGG19 = replace(VGG16, name="vgg19", builder="edgecv.architectures.keras_zoo:vgg19", parameters=143_667_240)
+XCEPTION = Architecture(
+    name="xception",
+    builder="edgecv.architectures.keras_zoo:xception",
+    input_shape=(299, 299, 3),
+    parameters=22_910_480,
+    reference=(
+        'Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2016, '
+        "https://arxiv.org/abs/1610.02357, figure 5"
+    ),
+    preprocess=_TF,
+    labels="imagenet",
+    weights=_PUBLISHED,
+    minimum=71,
+)

@@ -1,0 +1,197 @@
+"""Random weights that keep a network alive: seeded, calibrated, different answers for different pictures.
+
+A freshly initialised deep network answers every picture alike, so that nothing can be verified on it.
+Here the kernels are He-normal, the statistics of every BatchNorm are those of one batch of real photos,
+and the last layers are scaled so that their outputs spread over those photos.
+"""
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+from PIL import Image
+
+from edgecv.photos import shipped_photos
+from edgecv.preprocess import Preprocess
+
+__all__ = ["randomize"]
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+
+_SPREAD = 2.0  # standard deviation of the logits over the calibration photos
+_UNKNOWN_SIDE = 128  # pixels, for inputs without a fixed size
+# A channel that is all but constant over the photos is not blown up: its variance counts as this
+# fraction of the layer's mean variance.
+_VARIANCE_FLOOR = 0.01
+_LINEAR_LIKE = ("linear", "softmax", "sigmoid", "tanh")
+_DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+
+
+def randomize(model: keras.Model, preprocess: Preprocess, seed: int = 0) -> None:
+    """Put seeded random weights into ``model``, in place.
+
+    The kernels depend on ``seed`` and on each variable's path only, not on the order of layers or the
+    backend; the calibrated values depend on the machine's arithmetic in their last bits.
+    BatchNorm statistics and the scale of the outputs are calibrated where the network takes one picture,
+    ``(batch, height, width, channels)``; otherwise they keep their neutral values.
+
+    Args:
+        model: A functional or Sequential model, nested ones included.
+        preprocess: The scaling from 0…255 RGB to the network's input.
+        seed: Any integer.
+    """
+    for layer in _layers(model):
+        _draw(layer, seed)
+    pictures = _calibration_batch(model, preprocess)
+    if pictures is None:
+        return
+    _calibrate_normalization(model, pictures)
+    _calibrate_outputs(model, pictures)
+
+
+def _layers(model: keras.Model) -> list[Any]:
+    # Keras has no public walk that also enters wrappers such as TimeDistributed.
+    return list(model._flatten_layers(include_self=False, recursive=True))
+
+
+def _draw(layer: Any, seed: int) -> None:
+    """Set the variables that the layer itself holds; what has no neutral value by its name is drawn."""
+    for variable in layer._trainable_variables + layer._non_trainable_variables:
+        shape = tuple(variable.shape)
+        match variable.name:
+            case "bias" | "beta" | "moving_mean":
+                variable.assign(np.zeros(shape, "float32"))
+            case "gamma" | "moving_variance":
+                variable.assign(np.ones(shape, "float32"))
+            case name if name.endswith("kernel") and len(shape) > 1:
+                variable.assign(_normal(shape, _deviation(layer, name, shape), seed, variable.path))
+            case _:  # what a layer knows better: statistics of Normalization, slopes of PReLU
+                pass
+
+
+def _deviation(layer: Any, name: str, shape: tuple[int, ...]) -> float:
+    """Return the standard deviation that keeps the signal's variance (He et al., 2015, section 2.2)."""
+    per_channel = name == "depthwise_kernel" or isinstance(layer, _DEPTHWISE)
+    inputs = math.prod(shape[:-2]) if per_channel else math.prod(shape[:-1])
+    activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
+    # A separate ReLU usually follows a linear layer; where none does, BatchNorm or the last scaling mends it.
+    gain = 1.0 if activation in _LINEAR_LIKE[1:] else 2.0
+    return math.sqrt(gain / max(inputs, 1))
+
+
+def _normal(shape: tuple[int, ...], deviation: float, seed: int, path: str) -> Array:
+    digest = hashlib.sha256(f"{seed}:{path}".encode()).digest()
+    generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "big")))
+    values = generator.standard_normal(shape, dtype=np.float32)
+    values *= np.float32(deviation)
+    return values
+
+
+def _calibration_batch(model: keras.Model, preprocess: Preprocess) -> Any | None:
+    """Return the shipped photos as the network's input; None where it takes no single picture."""
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
+        return None
+    _, height, width, channels = model.inputs[0].shape
+    size = (width or _UNKNOWN_SIDE, height or _UNKNOWN_SIDE)
+    batch = np.stack([_picture(photo, size, channels or 3) for photo in shipped_photos().values()])
+    with contextlib.suppress(IndexError, ValueError):  # a scaling of three channels for another number
+        batch = preprocess.apply(batch, np)
+    return ops.convert_to_tensor(batch.astype("float32"))
+
+
+def _picture(photo: Any, size: tuple[int, int], channels: int) -> Array:
+    picture = Image.fromarray(photo)
+    if channels == 1:
+        picture = picture.convert("L")
+    pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    repeats = math.ceil(channels / pixels.shape[-1])
+    return np.tile(pixels, (1, 1, repeats))[..., :channels]
+
+
+def _calibrate_normalization(model: keras.Model, pictures: Any) -> None:
+    normalizations = [layer for layer in _layers(model) if isinstance(layer, layers.BatchNormalization)]
+    if not normalizations:
+        return
+    with contextlib.ExitStack() as stack:
+        for layer in normalizations:
+            stack.enter_context(_replaced(layer, "momentum", 0.0))
+        for layer in _layers(model):
+            if isinstance(getattr(layer, "rate", None), float):  # Dropout in all its forms
+                stack.enter_context(_replaced(layer, "rate", 0.0))
+        model(pictures, training=True)
+    for layer in normalizations:
+        variance = ops.convert_to_numpy(layer.moving_variance)
+        layer.moving_variance.assign(np.maximum(variance, _VARIANCE_FLOOR * variance.mean()))
+
+
+def _calibrate_outputs(model: keras.Model, pictures: Any) -> None:
+    """Scale each last layer so that its values, before activation, have mean 0 and deviation 2."""
+    heads = list({id(head): head for output in model.outputs if (head := _head(output)) is not None}.values())
+    with contextlib.ExitStack() as stack:
+        seen = [stack.enter_context(_recorded(head)) for head in heads]
+        model(pictures, training=False)
+    for head, values in zip(heads, seen, strict=True):
+        if values:
+            _rescale(head, ops.convert_to_numpy(values[-1]))
+
+
+def _head(tensor: Any) -> Any | None:
+    """Return the last dense or convolutional layer before an output; None where other layers intervene."""
+    while True:
+        layer, node, index = tensor._keras_history
+        if isinstance(layer, keras.Model):
+            tensor = layer.outputs[index]
+            continue
+        if isinstance(layer, layers.Dense | layers.Conv2D):
+            return layer
+        if not isinstance(layer, layers.Activation | layers.Softmax | layers.Reshape | layers.Flatten):
+            return None
+        tensor = layer._inbound_nodes[node].input_tensors[0]
+
+
+@contextlib.contextmanager
+def _recorded(layer: Any) -> Iterator[list[Any]]:
+    """Collect what the layer gives before its activation."""
+    seen: list[Any] = []
+    original = layer.call
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        seen.append(original(*args, **kwargs))
+        return seen[-1]
+
+    with _replaced(layer, "activation", keras.activations.linear), _replaced(layer, "call", call):
+        yield seen
+
+
+def _rescale(layer: Any, values: Array) -> None:
+    flat = values.reshape(-1, values.shape[-1]).astype("float64")
+    mean = flat.mean(axis=0)
+    deviation = float((flat - mean).std())
+    if not math.isfinite(deviation) or deviation < 1e-12:
+        return
+    factor = _SPREAD / deviation
+    kernel = ops.convert_to_numpy(layer.kernel)
+    layer.kernel.assign((kernel * np.float32(factor)).astype("float32"))
+    if layer.use_bias:
+        layer.bias.assign((-mean * factor).astype("float32"))
+
+
+@contextlib.contextmanager
+def _replaced(target: Any, attribute: str, value: Any) -> Iterator[None]:
+    """Set an attribute for a while; one that the class provides is uncovered again."""
+    own = attribute in vars(target)
+    before = getattr(target, attribute)
+    setattr(target, attribute, value)
+    try:
+        yield
+    finally:
+        if own:
+            setattr(target, attribute, before)
+        else:
+            delattr(target, attribute)
