@@ -1,0 +1,69 @@
+"""Reading and writing the bytes of an artifact's file, with errors of one line."""
+
+import contextlib
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgecv.errors import ArtifactError
+
+__all__ = ["Buffer", "mapped", "no_metadata", "one_line", "unreadable", "writable"]
+
+Buffer = bytes | mmap.mmap
+
+
+def unreadable(path: Path, form: str, problem: object) -> ArtifactError:
+    """Return the error of a file that cannot be parsed as ``form``."""
+    return ArtifactError(f"{str(path)!r} cannot be opened as {form}: {one_line(problem)}. Export it again.")
+
+
+def no_metadata(path: Path) -> ArtifactError:
+    """Return the error of a file without edgecv metadata."""
+    return ArtifactError(
+        f"{str(path)!r} has no edgecv metadata: it is cut or edgecv did not write it. Export it again."
+    )
+
+
+def one_line(problem: object) -> str:
+    """Return a message on one line, without its final full stop."""
+    return " ".join(str(problem).split()).rstrip(".") or type(problem).__name__
+
+
+@contextlib.contextmanager
+def mapped(path: Path) -> Iterator[Buffer]:
+    """Yield a file's bytes, read as they are touched: artifacts may have hundreds of megabytes.
+
+    Raises:
+        ArtifactError: The file is missing, is a folder, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.seek(0, 2) == 0:  # an empty file cannot be mapped
+                yield b""
+                return
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                yield data
+    except OSError as error:
+        raise _cannot_read(path, error) from error
+
+
+@contextlib.contextmanager
+def writable(path: Path) -> Iterator[mmap.mmap]:
+    """Yield a file's bytes to change in place.
+
+    Raises:
+        ArtifactError: The file is missing, empty, or cannot be written.
+    """
+    try:
+        with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+            yield data
+            data.flush()
+    except (OSError, ValueError) as error:  # ValueError: it is empty
+        raise _cannot_read(path, error) from error
+
+
+def _cannot_read(path: Path, error: Exception) -> ArtifactError:
+    problem = getattr(error, "strerror", None) or error
+    return ArtifactError(
+        f"Artifact {str(path)!r} cannot be read: {one_line(problem)}. Name a file that edgecv exported."
+    )

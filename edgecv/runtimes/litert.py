@@ -1,0 +1,208 @@
+"""LiteRT, the engine of TFLite files, on the CPU."""
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from edgecv.errors import ArtifactError, DeviceError, MissingExtraError
+from edgecv.runtime import Arrays, TensorInfo
+from edgecv.runtimes import tflite_container
+from edgecv.runtimes.container import one_line, unreadable
+from edgecv.runtimes.feeds import check_feeds, check_threads
+
+__all__ = ["LiteRtRuntime"]
+
+# The second is what older and 32-bit ARM devices have. TensorFlow carries the same engine but is no device side.
+_PACKAGES = ("ai_edge_litert", "tflite_runtime")
+_SIGNATURE = "serving_default"
+
+
+class LiteRtRuntime:
+    """Opens ``.tflite`` files with LiteRT, or with the older tflite-runtime."""
+
+    summary: ClassVar[str] = "LiteRT, CPU with XNNPACK"
+    suffixes: ClassVar[tuple[str, ...]] = (".tflite",)
+    extra: ClassVar[str] = "tflite"
+    api_version: ClassVar[int] = 1
+
+    def missing(self) -> str | None:
+        """Say why LiteRT cannot run here; None where it can."""
+        if _package() is None:
+            return "ai-edge-litert is not installed. Run: pip install 'edgecv[tflite]'"
+        return None
+
+    def devices(self) -> tuple[str, ...]:
+        """Return ``("cpu",)``, or nothing where the engine is missing."""
+        return () if _package() is None else ("cpu",)
+
+    def open(self, path: Path, *, device: str = "cpu", threads: int | None = None) -> "LiteRtRunner":
+        """Load a ``.tflite`` file.
+
+        Args:
+            path: The file.
+            device: ``"cpu"``.
+            threads: Threads within an operator; the default is the engine's.
+
+        Raises:
+            MissingExtraError: LiteRT is not installed.
+            ArtifactError: The file cannot be parsed, or has operators that are not builtin ones.
+            DeviceError: ``device`` is another one.
+            OptionError: ``threads`` is below 1.
+        """
+        check_threads(threads)
+        if device != "cpu":
+            raise DeviceError(f"LiteRT has no device {device!r} in edgecv. Use cpu, or export to onnx for cuda.")
+        custom = self.custom_operators(path)
+        if custom:
+            raise ArtifactError(
+                f"{str(path)!r} needs operators that LiteRT has not: {', '.join(custom)}. "
+                "Export it with builtin operators only."
+            )
+        interpreter = _interpreter()
+        try:
+            return LiteRtRunner(interpreter(model_path=str(path), num_threads=threads), path)
+        except Exception as error:  # ValueError and RuntimeError, and what a newer engine may raise
+            raise unreadable(path, "TFLite", error) from error
+
+    def probe(self, device: str) -> str | None:
+        """Import the engine; say why that fails, None where it works."""
+        if device != "cpu":
+            return f"LiteRT has no device {device!r} in edgecv"
+        try:
+            _interpreter()
+        except Exception as error:  # whatever it is, it is the answer
+            return one_line(error)
+        return None
+
+    def read_metadata(self, path: Path) -> dict[str, Any]:
+        """Read the edgecv metadata without the engine.
+
+        Raises:
+            ArtifactError: The file cannot be parsed or has no edgecv metadata.
+        """
+        return tflite_container.read_metadata(path)
+
+    def write_metadata(self, path: Path, document: Mapping[str, Any]) -> None:
+        """Put the edgecv metadata into the file, or replace it, in place.
+
+        Raises:
+            ArtifactError: The file cannot be parsed.
+        """
+        tflite_container.write_metadata(path, document)
+
+    def operators(self, path: Path) -> dict[str, int]:
+        """Count the operators by name, subgraphs included.
+
+        Raises:
+            ArtifactError: The file cannot be parsed.
+        """
+        return tflite_container.count_operators(path)
+
+    def custom_operators(self, path: Path) -> list[str]:
+        """Name the operators that are not TFLite's builtin ones.
+
+        Raises:
+            ArtifactError: The file cannot be parsed.
+        """
+        return tflite_container.custom_operators(path)
+
+
+class LiteRtRunner:
+    """An opened ``.tflite`` file."""
+
+    def __init__(self, interpreter: Any, path: Path) -> None:
+        self._interpreter = interpreter
+        inputs, outputs = _tensors(interpreter, path)
+        self._input_index = {info.name: index for info, index in inputs}
+        self._output_index = {info.name: index for info, index in outputs}
+        self._inputs = tuple(info for info, _ in inputs)
+        self._outputs = tuple(info for info, _ in outputs)
+        interpreter.allocate_tensors()
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """The inputs."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """The outputs, in the signature's order."""
+        return self._outputs
+
+    @property
+    def device(self) -> str:
+        """The device that really runs it."""
+        return "cpu"
+
+    @property
+    def provider(self) -> str:
+        """The delegate that LiteRT applies by itself to what it can run."""
+        return "XNNPACK"
+
+    def run(self, feeds: Mapping[str, Any]) -> Arrays:
+        """Run it on arrays by input name.
+
+        Raises:
+            OptionError: An array's shape or type is not what the file takes.
+        """
+        check_feeds(feeds, self._inputs)
+        self._resize(feeds)
+        for name, array in feeds.items():
+            self._interpreter.set_tensor(self._input_index[name], np.ascontiguousarray(array))
+        self._interpreter.invoke()
+        # get_tensor copies: the arrays outlive the next run.
+        return {name: self._interpreter.get_tensor(index) for name, index in self._output_index.items()}
+
+    def _resize(self, feeds: Mapping[str, Any]) -> None:
+        now = {each["index"]: tuple(each["shape"]) for each in self._interpreter.get_input_details()}
+        changed = False
+        for name, array in feeds.items():
+            index = self._input_index[name]
+            if now[index] != np.shape(array):
+                self._interpreter.resize_tensor_input(index, np.shape(array), strict=True)
+                changed = True
+        if changed:
+            self._interpreter.allocate_tensors()
+
+
+def _package() -> str | None:
+    return next((name for name in _PACKAGES if importlib.util.find_spec(name) is not None), None)
+
+
+def _interpreter() -> Any:
+    package = _package()
+    if package is None:
+        raise MissingExtraError("Opening .tflite files", "ai-edge-litert", "tflite")
+    try:
+        return importlib.import_module(f"{package}.interpreter").Interpreter
+    except ImportError as error:
+        problem = f"a working {package} ({one_line(error)})"
+        raise MissingExtraError("Opening .tflite files", problem, "tflite") from error
+
+
+def _tensors(interpreter: Any, path: Path) -> tuple[list[tuple[TensorInfo, int]], list[tuple[TensorInfo, int]]]:
+    """Return inputs and outputs with their tensor indices: the signature's names and order, else the tensors'."""
+    signed = tflite_container.signature(path, _SIGNATURE)
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    names = signed or ([], [])
+    return _named(inputs, names[0]), _named(outputs, names[1])
+
+
+def _named(details: list[dict[str, Any]], names: list[tuple[str, int]]) -> list[tuple[TensorInfo, int]]:
+    by_index = {int(each["index"]): each for each in details}
+    # A signature that leaves a tensor out, or names another one, cannot be followed.
+    if {index for _, index in names} != set(by_index):
+        names = [(str(each["name"]), int(each["index"])) for each in details]
+    return [(_info(name, by_index[index]), index) for name, index in names]
+
+
+def _info(name: str, detail: Mapping[str, Any]) -> TensorInfo:
+    signature = detail["shape_signature"]
+    # The signature of a tensor without a dynamic side may be empty.
+    sides = signature if len(signature) == len(detail["shape"]) else detail["shape"]
+    shape = tuple(None if side < 0 else int(side) for side in sides)
+    return TensorInfo(name=name, shape=shape, dtype=np.dtype(detail["dtype"]).name)

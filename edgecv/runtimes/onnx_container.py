@@ -1,0 +1,148 @@
+"""The container of ONNX: metadata and operators of a ``.onnx`` file, without onnx or protobuf.
+
+Field numbers are those of the messages in onnx.proto.
+
+Reference:
+    ONNX, "Open Neural Network Exchange Intermediate Representation", https://onnx.ai/onnx/repo-docs/IR.html.
+"""
+
+import mmap
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgecv import metadata
+from edgecv.protobuf import Field, WireError, encode_field, fields, text
+from edgecv.runtimes.container import Buffer, mapped, no_metadata, unreadable
+
+__all__ = ["count_operators", "custom_operators", "read_metadata", "write_metadata"]
+
+_KEY = "edgecv"
+_MODEL_GRAPH, _MODEL_PROPERTIES, _MODEL_FUNCTIONS = 7, 14, 25
+_GRAPH_NODE, _FUNCTION_NODE = 1, 7
+_NODE_TYPE, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
+_ATTRIBUTE_GRAPHS = (6, 11)
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
+_DEFAULT_DOMAINS = ("", "ai.onnx")
+_MAX_DEPTH = 32
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read the edgecv metadata.
+
+    Raises:
+        ArtifactError: The file cannot be parsed or has no edgecv metadata.
+    """
+    with mapped(path) as data:
+        try:
+            texts = [text(data, value) for _, value in _entries(data) if value is not None]
+        except WireError as error:
+            raise unreadable(path, "ONNX", error) from error
+    if not texts:
+        raise no_metadata(path)
+    return metadata.load(texts[-1], path)
+
+
+def write_metadata(path: Path, document: Mapping[str, Any]) -> None:
+    """Put the edgecv metadata at the end of the file, in place of those that it has.
+
+    Raises:
+        ArtifactError: The file cannot be parsed.
+    """
+    with mapped(path) as data:
+        try:
+            old = [field for field, _ in _entries(data)]
+        except WireError as error:
+            raise unreadable(path, "ONNX", error) from error
+    for field in reversed(old):
+        _cut(path, field.start, field.end)
+    entry = encode_field(_ENTRY_KEY, _KEY.encode()) + encode_field(_ENTRY_VALUE, metadata.dump(document).encode())
+    # A message's fields may come in any order: the metadata need not lie beside the others.
+    with path.open("ab") as file:
+        file.write(encode_field(_MODEL_PROPERTIES, entry))
+
+
+def count_operators(path: Path) -> dict[str, int]:
+    """Count the operators, those of subgraphs and functions included; foreign ones as ``domain.name``.
+
+    Raises:
+        ArtifactError: The file cannot be parsed.
+    """
+    return dict(sorted(Counter(_qualified(*operator) for operator in _operators(path)).items()))
+
+
+def custom_operators(path: Path) -> list[str]:
+    """Name the operators outside ONNX's default domain.
+
+    Raises:
+        ArtifactError: The file cannot be parsed.
+    """
+    return sorted({_qualified(*operator) for operator in _operators(path) if operator[0] not in _DEFAULT_DOMAINS})
+
+
+def _qualified(domain: str, name: str) -> str:
+    return name if domain in _DEFAULT_DOMAINS else f"{domain}.{name}"
+
+
+def _entries(data: Buffer) -> Iterator[tuple[Field, Field | None]]:
+    """Yield the model's ``edgecv`` properties and their values; the file has to have a graph."""
+    has_graph = False
+    for field in fields(data, 0, len(data)):
+        has_graph |= field.number == _MODEL_GRAPH and field.is_message
+        if field.number == _MODEL_PROPERTIES and field.is_message:
+            entry = {part.number: part for part in fields(data, field.begin, field.end)}
+            if _ENTRY_KEY in entry and text(data, entry[_ENTRY_KEY]) == _KEY:
+                yield field, entry.get(_ENTRY_VALUE)
+    if not has_graph:
+        raise WireError("it has no graph")
+
+
+def _operators(path: Path) -> list[tuple[str, str]]:
+    """Return domain and name of every node."""
+    with mapped(path) as data:
+        try:
+            list(_entries(data))
+            found: list[tuple[str, str]] = []
+            for field in fields(data, 0, len(data)):
+                if field.number == _MODEL_GRAPH:
+                    found += _nodes(data, field, _GRAPH_NODE, 0)
+                elif field.number == _MODEL_FUNCTIONS:
+                    found += _nodes(data, field, _FUNCTION_NODE, 0)
+        except WireError as error:
+            raise unreadable(path, "ONNX", error) from error
+    return found
+
+
+def _nodes(data: Buffer, owner: Field, number: int, depth: int) -> Iterator[tuple[str, str]]:
+    if not owner.is_message:
+        raise WireError(f"the field at byte {owner.start} is no message")
+    if depth > _MAX_DEPTH:
+        raise WireError(f"its subgraphs are nested deeper than {_MAX_DEPTH}")
+    for field in fields(data, owner.begin, owner.end):
+        if field.number == number and field.is_message:
+            yield from _node(data, field, depth)
+
+
+def _node(data: Buffer, node: Field, depth: int) -> Iterator[tuple[str, str]]:
+    domain = name = ""
+    for field in fields(data, node.begin, node.end):
+        if field.number == _NODE_TYPE:
+            name = text(data, field)
+        elif field.number == _NODE_DOMAIN:
+            domain = text(data, field)
+        elif field.number == _NODE_ATTRIBUTE and field.is_message:
+            for part in fields(data, field.begin, field.end):
+                if part.number in _ATTRIBUTE_GRAPHS and part.is_message:
+                    yield from _nodes(data, part, _GRAPH_NODE, depth + 1)
+    yield domain, name
+
+
+def _cut(path: Path, start: int, end: int) -> None:
+    """Remove a range of bytes in place, without holding the file in memory."""
+    with path.open("r+b") as file:
+        size = file.seek(0, 2)
+        if end < size:
+            with mmap.mmap(file.fileno(), 0) as data:
+                data.move(start, end, size - end)
+        file.truncate(size - (end - start))
