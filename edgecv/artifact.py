@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgecv.report import Report
+from edgecv.runtime import TensorInfo
+
 __all__ = ["Artifact", "hash_file"]
 
 
@@ -19,12 +22,18 @@ class Artifact:
             (layout may differ), or the name of the node that its folded group became.
         details: What else the exporter records in the metadata, such as the opset.
         optional_inputs: Inputs that may be left out, with their baked defaults.
+        outputs: The outputs; set by `edgecv.export`.
+        report: What verification measured; set by `edgecv.export`.
+        seconds: Time that `edgecv.export` took.
     """
 
     path: Path
     layers: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     optional_inputs: tuple[str, ...] = ()
+    outputs: tuple[TensorInfo, ...] = ()
+    report: Report | None = None
+    seconds: float = 0.0
 
     @property
     def nbytes(self) -> int:

@@ -1,10 +1,11 @@
 """Packages that only an extra brings: found, or named with the command that installs them."""
 
 import importlib.util
+from collections.abc import Iterable
 
 from edgecv.errors import MissingExtraError
 
-__all__ = ["require"]
+__all__ = ["import_keras", "missing_any", "require"]
 
 
 def require(package: str, *, extra: str, purpose: str) -> None:
@@ -15,3 +16,29 @@ def require(package: str, *, extra: str, purpose: str) -> None:
     """
     if importlib.util.find_spec(package) is None:
         raise MissingExtraError(purpose, package, extra)
+
+
+def missing_any(packages: Iterable[str], *, extra: str) -> str | None:
+    """Say in one line which of ``packages`` (import names) is not installed; None where all are."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            return f"{package} is not installed. Run: pip install 'edgecv[{extra}]'"
+    return None
+
+
+def import_keras() -> None:
+    """Import Keras, quietly; with no backend at hand say so in one line.
+
+    Raises:
+        MissingExtraError: Keras or its backend is not installed.
+    """
+    require("keras", extra="export", purpose="Working with networks")
+    from edgecv.quiet import quiet_frameworks
+
+    try:
+        with quiet_frameworks():
+            importlib.import_module("keras")
+    except ImportError as error:
+        # Without KERAS_BACKEND Keras imports TensorFlow and fails inside.
+        backend = error.name or "a backend"
+        raise MissingExtraError("Keras", backend, "export") from error

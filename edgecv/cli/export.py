@@ -1,0 +1,133 @@
+"""`edgecv export MODEL --to FORMAT`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgecv.cli.common import emit_json, json_option, progress, warn
+from edgecv.cli.model_options import head_options, import_modules, input_options, make_deployable, weights_options
+from edgecv.errors import OptionError, VerificationError
+
+if TYPE_CHECKING:
+    from edgecv.artifact import Artifact
+    from edgecv.exporter import Exporter
+    from edgecv.pipeline import Original
+
+__all__ = ["export"]
+
+
+@click.command()
+@click.argument("model")
+@click.option("--to", "formats", multiple=True, required=True, metavar="FORMAT", help="See `edgecv list exporters`.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="A file for one format, a folder for several. Default: MODEL[-precision].suffix in the current folder.",
+)
+@weights_options
+@input_options
+@head_options
+@click.option("--precision", default="float32", show_default=True, metavar="float32|float16|int8")
+@click.option("--images", type=click.Path(path_type=Path), help="Real pictures to verify on: a folder.")
+@click.option("--verify/--no-verify", default=True, show_default=True, help="Run it and compare with the original.")
+@click.option("--device", "devices", multiple=True, default=("cpu",), show_default=True, help="Device to verify on.")
+@json_option
+def export(
+    model: str,
+    formats: tuple[str, ...],
+    output: Path | None,
+    precision: str,
+    images: Path | None,
+    verify: bool,
+    devices: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Write MODEL in one or more formats, each proven to answer like the original.
+
+    MODEL is an architecture's name (`edgecv list architectures`), a .keras or .h5 file, or a SavedModel folder.
+    """
+    from edgecv.pipeline import Original, default_name, make_exporter
+    from edgecv.pictures import find_pictures
+
+    if len(set(formats)) != len(formats):
+        raise OptionError(f"--to names a format twice: {', '.join(formats)}.")
+    exporters = {name: make_exporter(name, {"precision": precision}) for name in formats}
+    if output is not None and len(formats) > 1 and not output.is_dir():
+        raise OptionError(f"-o {str(output)!r} is no folder; with several formats it must be one that exists.")
+    pictures = find_pictures([str(images)]) if images is not None else None
+    import_modules(options["imports"])
+    with progress("building the original"):
+        deployable = make_deployable(model, options)
+        for note in deployable.notes:
+            warn(note)
+        folder = output if output is not None and output.is_dir() else None
+        paths = {
+            name: (folder or Path()) / default_name(deployable, exporter) if output is None or folder else output
+            for name, exporter in exporters.items()
+        }
+        _check_paths(paths)
+        original = Original(deployable, pictures, verify=verify)
+    documents, failures = [], []
+    for name, exporter in exporters.items():
+        try:
+            document = _export_one(original, name, exporter, paths[name], verify, devices, as_json)
+        except VerificationError as error:
+            failures.append(error)
+            document = {"path": None, "format": name, "precision": precision, "verification": error.report.to_json()}
+        documents.append(document)
+    if as_json:
+        weights = {"source": deployable.weights_source, "sha256": original.weights_sha256}
+        emit_json({"model": deployable.name, "weights": weights, "artifacts": documents})
+    for error in failures:
+        click.echo(f"Error: {error} Nothing was written.", err=True)
+    if failures:
+        raise click.exceptions.Exit(1)
+
+
+def _check_paths(paths: dict[str, Path]) -> None:
+    """Refuse what cannot be written before the long work starts."""
+    from edgecv.errors import OutputError
+    from edgecv.files import writable_folder
+
+    for path in paths.values():
+        writable_folder(path)
+        if path.is_dir():
+            raise OutputError(f"Cannot write {str(path)!r}: it is a folder. Name a file with -o.")
+
+
+def _export_one(
+    original: "Original",
+    name: str,
+    exporter: "Exporter",
+    path: Path,
+    verify: bool,
+    devices: tuple[str, ...],
+    as_json: bool,
+) -> dict[str, Any]:
+    from edgecv.pipeline import export as run_export
+
+    with progress(f"writing {path.name}"):
+        artifact = run_export(original, to=exporter, name=name, path=path, verify=verify, devices=devices)
+    if not as_json:
+        proof = artifact.report.summary() if artifact.report else "not verified"
+        images = f" on {artifact.report.checks[0].images} pictures" if artifact.report else ""
+        click.echo(f"{path}  {artifact.nbytes / 1e6:.1f} MB  {artifact.seconds:.1f} s  {proof}{images}")
+    return _document(original, name, exporter, artifact)
+
+
+def _document(original: "Original", name: str, exporter: "Exporter", artifact: "Artifact") -> dict[str, Any]:
+    return {
+        "path": str(artifact.path),
+        "format": name,
+        "precision": exporter.precision,
+        "bytes": artifact.nbytes,
+        "sha256": artifact.sha256,
+        "seconds": round(artifact.seconds, 3),
+        "inputs": [original.deployable.input.to_json()],
+        "optional_inputs": list(artifact.optional_inputs),
+        "outputs": [output.to_json() for output in artifact.outputs],
+        "verification": artifact.report.to_json() if artifact.report else None,
+    }

@@ -1,0 +1,107 @@
+"""`edgecv verify ARTIFACT`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgecv.cli.common import emit_json, json_option, progress, warn
+from edgecv.cli.model_options import import_modules, preprocess_option, read_preprocess, weights_options
+
+if TYPE_CHECKING:
+    from edgecv.deployable import Deployable
+    from edgecv.report import Report
+
+__all__ = ["verify"]
+
+
+@click.command()
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option("--against", metavar="MODEL", help="The original: an architecture's name, a model file, a SavedModel.")
+@click.option("--images", type=click.Path(path_type=Path), help="Real pictures to verify on: a folder.")
+@click.option("--device", "devices", multiple=True, default=("cpu",), show_default=True, help="Repeatable.")
+@weights_options
+@preprocess_option
+@json_option
+def verify(
+    artifact: Path,
+    against: str | None,
+    images: Path | None,
+    devices: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Prove that ARTIFACT answers like the original; exit 1 where it does not.
+
+    Without --against the digest is checked and the original's answers that are recorded in the artifact
+    are demanded again: that needs neither Keras nor TensorFlow.
+    """
+    from edgecv.pictures import find_pictures
+    from edgecv.verification import verify as run_verify
+
+    if images is not None and against is None:
+        raise click.UsageError("--images needs --against MODEL: only recorded pictures have recorded answers.")
+    pictures = find_pictures([str(images)]) if images is not None else None
+    with progress("verifying"):
+        original = _original(artifact, against, options) if against is not None else None
+        report = run_verify(artifact, against=original, images=pictures, devices=devices)
+    if as_json:
+        emit_json(report.to_json())
+    else:
+        _print(artifact, report)
+    if not report.passed:
+        raise click.exceptions.Exit(1)
+
+
+def _original(artifact: Path, model: str, options: dict[str, Any]) -> "Deployable":
+    """Build the Deployable that the artifact claims to be."""
+    from edgecv.deployable import deploy
+    from edgecv.models import open_model
+    from edgecv.preprocess import Preprocess
+    from edgecv.verification import find_runtime
+
+    _, runtime = find_runtime(artifact)
+    metadata = runtime.read_metadata(artifact)
+    batch, height, width, _ = metadata["input"]["shape"]
+    import_modules(options["imports"])
+    network = open_model(
+        model,
+        weights=options["weights"],
+        seed=options["seed"],
+        input_size=(height, width),
+        classes=options["classes"],
+    )
+    info = getattr(network, "edgecv_info", None)
+    for note in info.notes if info else ():
+        warn(note)
+    # What the model does not say of itself was said at export, and stands in the artifact.
+    known = info is not None and info.preprocess is not None
+    stated = None if known else Preprocess.from_json(metadata["preprocess"])
+    return deploy(
+        network,
+        name=metadata["model"],
+        preprocess=read_preprocess(options["preprocess"]) or stated,
+        labels=None if info is not None and info.labels else metadata["labels"],
+        activation=metadata["postprocess"]["activation"] if metadata["task"] == "classification" else "auto",
+        top_k=metadata["postprocess"]["top_k"],
+        input_size=(height, width),
+        input_dtype=metadata["input"]["dtype"],
+        batch=batch,
+    )
+
+
+def _print(artifact: Path, report: "Report") -> None:
+    for check in report.checks:
+        verdict = "ok  " if check.passed else "FAIL"
+        click.echo(
+            f"{verdict} {check.output}: relative difference {check.relative_diff:.1e} "
+            f"(at most {check.tolerance:.0e}), cosine {check.cosine:.6f}, {check.images} pictures, "
+            f"batch {check.batch}, {check.runtime} on {check.device}"
+        )
+    for name, value in report.task.items():
+        click.echo(f"     {name}: {value:.3f}")
+    for note in report.notes:
+        warn(note)
+    if not report.passed:
+        summary = report.summary() if report.checks else "nothing was checked"
+        click.echo(f"Error: {str(artifact)!r} is not verified: {summary}.", err=True)

@@ -1,0 +1,184 @@
+"""How two outputs are compared: relative differences without softmax, top-1 with its margin, and a vacuity check."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["TOLERANCES", "Comparison", "compare", "compare_top_k", "take_off"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# Relative differences, from the contract: float32 rounding through 150 layers reaches 1e-5; a wrong
+# epsilon, padding or channel moves outputs by 1e-3 and more. float16 has 11 bits.
+TOLERANCES = {"float32": 1e-4, "float16": 5e-3}
+# Outputs that hardly vary between pictures would let any artifact pass.
+_VACUITY = 10
+# Below this a float32 probability has lost its digits.
+_SMALLEST = 1e-30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Differences of one output over all pictures.
+
+    Attributes:
+        max_abs_diff: Largest absolute difference.
+        relative_diff: Largest difference over the largest value of the original, per picture.
+        cosine: Smallest cosine similarity of a picture.
+        worst: Index of the picture that differs most.
+        top1: Fraction of pictures with the same best class; None where there are no classes.
+        problem: Why it fails, or empty.
+    """
+
+    max_abs_diff: float
+    relative_diff: float
+    cosine: float
+    worst: int
+    top1: float | None = None
+    problem: str = ""
+
+
+def take_off(values: Array, activation: str) -> Array:
+    """Undo an activation, so that differences are measured on logits.
+
+    A softmax is undone up to a constant per picture, which is taken out by centring; values that have
+    no digits left are NaN and not compared. A sigmoid is undone where float32 resolves it.
+
+    Args:
+        values: ``(pictures, classes)``.
+        activation: ``softmax``, ``sigmoid`` or ``none``.
+    """
+    values = values.astype(np.float64)
+    if activation == "softmax":
+        return np.log(np.maximum(values, _SMALLEST / 1e3))
+    if activation == "sigmoid":
+        clipped = np.clip(values, 1e-6, 1 - 1e-3)
+        return np.asarray(np.log(clipped) - np.log1p(-clipped))
+    return values
+
+
+def compare(
+    original: Array, artifact: Array, *, activation: str, tolerance: float, classes: bool, vacuity: bool = True
+) -> Comparison:
+    """Compare an output of the original with an artifact's.
+
+    Args:
+        original: ``(pictures, …)``.
+        artifact: The same shape.
+        activation: What the output went through.
+        tolerance: Largest relative difference.
+        classes: The last axis is classes: the best one must agree unless its margin is below the tolerance.
+        vacuity: Demand that the original's outputs vary between the pictures.
+    """
+    if original.shape != artifact.shape:
+        return _failed(f"the shape is {artifact.shape[1:]} instead of {original.shape[1:]}")
+    if not np.all(np.isfinite(artifact.astype(np.float64))):
+        return _failed("the artifact gives NaN or infinity")
+    if not np.issubdtype(original.dtype, np.floating):
+        return _compare_exact(original, artifact)
+    count = len(original)
+    a, b = (take_off(values, activation).reshape(count, -1) for values in (original, artifact))
+    known = original.reshape(count, -1) > _SMALLEST if activation == "softmax" else np.ones(a.shape, bool)
+    if activation == "softmax":
+        a, b = (values - np.mean(values, axis=1, keepdims=True, where=known) for values in (a, b))
+    a, b = np.where(known, a, 0), np.where(known, b, 0)
+    measured = _measure(a, b)
+    problem = _vacuous(a, known, tolerance) if vacuity else ""
+    if measured.relative_diff > tolerance:
+        problem = f"relative difference {measured.relative_diff:.1e} is above {tolerance:.0e}"
+    top1 = None
+    if classes and a.shape[1] > 1:
+        top1, flipped = _top1(original.reshape(count, -1), artifact.reshape(count, -1), a, tolerance)
+        problem = problem or flipped
+    return Comparison(**{**vars(measured), "top1": top1, "problem": problem})
+
+
+def compare_top_k(
+    original: Array, scores: Array, classes: Array, *, activation: str, tolerance: float, vacuity: bool = True
+) -> Comparison:
+    """Compare the K best classes of an artifact with all classes of the original.
+
+    Each score must be the original's score of that class, and each class the original's of that rank
+    unless the two are closer than the tolerance.
+
+    Args:
+        original: ``(pictures, classes)``.
+        scores: ``(pictures, K)``, best first.
+        classes: int32 ``(pictures, K)``.
+        activation: What the scores went through.
+        tolerance: Largest relative difference.
+        vacuity: Demand that the original's outputs vary between the pictures.
+    """
+    if scores.shape != classes.shape or len(scores) != len(original):
+        return _failed(f"scores have the shape {scores.shape[1:]} and classes {classes.shape[1:]}")
+    if classes.min() < 0 or classes.max() >= original.shape[1]:
+        return _failed(f"class {int(classes.max())} is outside 0…{original.shape[1] - 1}")
+    full = take_off(original, activation)
+    centre = np.mean(full, axis=1, keepdims=True) if activation == "softmax" else 0.0
+    a = np.take_along_axis(full, classes.astype(np.int64), axis=1) - centre
+    b = take_off(scores, activation) - centre
+    largest = np.max(np.abs(full - centre), axis=1)
+    measured = _measure(a, b, largest)
+    problem = _vacuous(full - centre, np.ones(full.shape, bool), tolerance) if vacuity else ""
+    ranked = -np.sort(-full, axis=1)[:, : classes.shape[1]] - centre
+    if np.any(np.abs(ranked - a) > tolerance * largest[:, None]):
+        problem = "the K best classes are others than the original's"
+    elif any(len(set(row)) != len(row) for row in classes.tolist()):
+        problem = "a class is given twice"
+    elif measured.relative_diff > tolerance:
+        problem = f"relative difference {measured.relative_diff:.1e} is above {tolerance:.0e}"
+    top1 = float(np.mean(classes[:, 0] == np.argmax(original, axis=1)))
+    return Comparison(**{**vars(measured), "top1": top1, "problem": problem})
+
+
+def _failed(problem: str) -> Comparison:
+    return Comparison(max_abs_diff=float("inf"), relative_diff=float("inf"), cosine=0.0, worst=0, problem=problem)
+
+
+def _compare_exact(original: Array, artifact: Array) -> Comparison:
+    different = np.mean((original != artifact).reshape(len(original), -1), axis=1)
+    worst = int(np.argmax(different))
+    problem = f"{different[worst]:.2%} of the values differ" if different[worst] else ""
+    most = float(np.max(np.abs(original.astype(np.float64) - artifact.astype(np.float64))))
+    return Comparison(
+        max_abs_diff=most, relative_diff=float(different[worst]), cosine=1.0, worst=worst, problem=problem
+    )
+
+
+def _measure(a: Array, b: Array, largest: Array | None = None) -> Comparison:
+    difference = np.max(np.abs(a - b), axis=1)
+    scale = np.max(np.abs(a), axis=1) if largest is None else largest
+    relative = np.where(difference == 0, 0.0, difference / np.maximum(scale, np.finfo(np.float64).tiny))
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosine = np.where(norms > 0, np.sum(a * b, axis=1) / np.maximum(norms, 1e-300), 1.0)
+    return Comparison(
+        max_abs_diff=float(difference.max()),
+        relative_diff=float(relative.max()),
+        cosine=float(cosine.min()),
+        worst=int(np.argmax(relative)),
+    )
+
+
+def _vacuous(a: Array, known: Array, tolerance: float) -> str:
+    """Say that the original's outputs vary too little between the pictures to prove anything."""
+    largest = float(np.max(np.abs(a), initial=0.0))
+    shared = a[:, np.all(known, axis=0)]
+    spread = float(np.max(np.std(shared, axis=0), initial=0.0)) if len(a) > 1 else 0.0
+    if len(a) > 1 and spread >= _VACUITY * tolerance * largest and largest > 0:
+        return ""
+    return (
+        f"nothing is proven: the original's output varies by {spread:.1e} between the pictures, "
+        f"less than {_VACUITY} x tolerance x {largest:.1e}; give other pictures with --images"
+    )
+
+
+def _top1(original: Array, artifact: Array, logits: Array, tolerance: float) -> tuple[float, str]:
+    """Return the agreement of the best class, and a problem where it differs with a margin above the tolerance."""
+    best, other = np.argmax(original, axis=1), np.argmax(artifact, axis=1)
+    rows = np.arange(len(original))
+    margin = logits[rows, best] - logits[rows, other]
+    flipped: Sequence[int] = np.flatnonzero(margin > tolerance * np.max(np.abs(logits), axis=1)).tolist()
+    problem = f"the best class is {other[flipped[0]]} instead of {best[flipped[0]]}" if flipped else ""
+    return float(np.mean(best == other)), problem

@@ -1,0 +1,243 @@
+"""From a Deployable to one TensorFlow graph: the step that exporters of every format share.
+
+The graph is traced once, without variables: small values become constants of it; large kernels become
+inputs where the exporter asks for that, so that no converter copies them around.
+
+Each layer's operations are traced under a name scope ``L<index>``, so that a converter's names lead back
+to the Keras layers unambiguously (TensorFlow makes scopes unique by appending ``_1``, which could as
+well be another layer's name).
+
+The multiplication and the channel reversal of the preprocessing are folded into the first convolution.
+Both commute with zero padding, so this is exact up to rounding; the subtraction of the mean does not, and stays.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgecv.deployable import Deployable
+from edgecv.errors import ConversionError, EdgecvError
+from edgecv.preprocess import Preprocess
+
+__all__ = ["LoweredGraph", "layer_paths", "lower", "scope_indices", "unique_name"]
+
+_SCOPE = re.compile(r"(?:^|[/;+])L(\d+)(?:_\d+)?(?=[/;+:]|$)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoweredGraph:
+    """A traced graph without variables.
+
+    Attributes:
+        function: The ``ConcreteFunction``.
+        graph_def: Its ``GraphDef``.
+        input_name: Tensor name of the picture input, such as ``"image:0"``.
+        output_names: Artifact's output name → tensor name in the graph.
+        kernels: Tensor name → value, for the kernels that became inputs.
+        kernel_names: Tensor name → Keras path of the variable.
+        layers: Index of a scope ``L<index>`` → the Keras layer's path.
+    """
+
+    function: Any
+    graph_def: Any
+    input_name: str
+    output_names: Mapping[str, str]
+    kernels: Mapping[str, np.ndarray[Any, Any]]
+    kernel_names: Mapping[str, str]
+    layers: Mapping[int, str]
+
+    def paths(self, names: Iterable[str]) -> list[str]:
+        """Return the paths of the layers that a converter's names lead back to, in the network's order."""
+        indices = {index for name in names for index in scope_indices(name)}
+        return [self.layers[index] for index in sorted(indices) if index in self.layers]
+
+
+def lower(deployable: Deployable, *, kernels_as_inputs: bool) -> LoweredGraph:
+    """Trace a Deployable.
+
+    Raises:
+        ConversionError: The network cannot be traced at this size.
+    """
+    import tensorflow as tf
+
+    network = deployable.network
+    values, scaling = _folded_values(deployable)
+    lowered = dataclasses.replace(deployable, preprocess=scaling)
+    kernels = {
+        f"kernel_{index}": variable
+        for index, variable in enumerate(network.variables)
+        if kernels_as_inputs and len(variable.shape) >= 2
+    }
+
+    def trace(image: Any, *inputs: Any) -> dict[str, Any]:
+        given = {id(variable): tensor for variable, tensor in zip(kernels.values(), inputs, strict=True)}
+
+        def value(variable: Any) -> Any:
+            tensor = given.get(id(variable))
+            return tf.constant(values[id(variable)]) if tensor is None else tensor
+
+        def call(x: Any) -> Any:
+            trainable = [value(variable) for variable in network.trainable_variables]
+            fixed = [value(variable) for variable in network.non_trainable_variables]
+            return network.stateless_call(trainable, fixed, x, training=False)[0]
+
+        outputs = lowered.graph(image, call)
+        return {name: tf.identity(tensor, name=f"output_{name}") for name, tensor in outputs.items()}
+
+    shape = (deployable.batch, *deployable.input_size, deployable.channels)
+    signature = [tf.TensorSpec(shape, deployable.input_dtype, name="image")]
+    signature += [tf.TensorSpec(variable.shape, variable.dtype, name=name) for name, variable in kernels.items()]
+    layers = layer_paths(network)
+    try:
+        with _scoped(layers):
+            function = tf.function(trace, input_signature=signature, autograph=False).get_concrete_function()
+    except EdgecvError:
+        raise
+    except Exception as error:  # Keras and custom layers may raise anything
+        height, width = deployable.input_size
+        raise ConversionError(
+            f"{deployable.name} cannot be traced at {height}x{width}: {_first_line(error)}"
+        ) from error
+    function = _frozen(function)
+    return LoweredGraph(
+        function=function,
+        graph_def=function.graph.as_graph_def(),
+        input_name=function.inputs[0].name,
+        output_names={name: tensor.name for name, tensor in sorted_outputs(function, deployable).items()},
+        kernels={f"{name}:0": values[id(variable)] for name, variable in kernels.items()},
+        kernel_names={f"{name}:0": variable.path for name, variable in kernels.items()},
+        layers={index: path for index, (path, _) in enumerate(layers)},
+    )
+
+
+def sorted_outputs(function: Any, deployable: Deployable) -> dict[str, Any]:
+    """Return the function's output tensors by the artifact's names, in the artifact's order."""
+    # A dictionary's values are flattened in the order of its sorted keys.
+    by_name = dict(zip(sorted(deployable.output_names), function.outputs, strict=True))
+    return {name: by_name[name] for name in deployable.output_names}
+
+
+def layer_paths(network: Any) -> list[tuple[str, Any]]:
+    """Return (path, layer) of every layer below a network, nested ones as ``outer/inner``, each once."""
+    found: list[tuple[str, Any]] = []
+    seen: set[int] = set()
+
+    def walk(parent: Any, prefix: str) -> None:
+        for layer in getattr(parent, "layers", None) or getattr(parent, "_layers", []):
+            if id(layer) in seen:
+                continue
+            seen.add(id(layer))
+            path = f"{prefix}{layer.name}"
+            found.append((path, layer))
+            walk(layer, f"{path}/")
+
+    walk(network, "")
+    return found
+
+
+def scope_indices(name: str) -> list[int]:
+    """Return the indices of the innermost layer scopes in a converter's name, one a joined part."""
+    indices = []
+    for part in re.split(r"[;+]", name):
+        found = _SCOPE.findall(part)
+        if found:
+            indices.append(int(found[-1]))
+    return indices
+
+
+def unique_name(name: str, taken: set[str]) -> str:
+    """Return ``name``, with ``_2`` and so on where it is taken, and take it."""
+    candidate, count = name, 1
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}_{count}"
+    taken.add(candidate)
+    return candidate
+
+
+@contextlib.contextmanager
+def _scoped(layers: list[tuple[str, Any]]) -> Iterator[None]:
+    """Let every layer's call run in the name scope of its index; undone afterwards."""
+    import tensorflow as tf
+
+    def scoped(call: Callable[..., Any], scope: str) -> Callable[..., Any]:
+        @functools.wraps(call)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with tf.name_scope(scope):
+                return call(*args, **kwargs)
+
+        return run
+
+    try:
+        for index, (_, layer) in enumerate(layers):
+            object.__setattr__(layer, "call", scoped(layer.call, f"L{index}"))
+        yield
+    finally:
+        for _, layer in layers:
+            layer.__dict__.pop("call", None)
+
+
+def _frozen(function: Any) -> Any:
+    """Turn variables that a custom layer or a SavedModel captured into constants.
+
+    An unfrozen function would silently become a file that outputs NaN.
+    """
+    if not function.graph.captures:
+        return function
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    return convert_variables_to_constants_v2(function)
+
+
+def _folded_values(deployable: Deployable) -> tuple[dict[int, np.ndarray[Any, Any]], Preprocess]:
+    """Return the variables' values with the preprocessing's linear part folded in, and what is left of it."""
+    values = {id(variable): np.asarray(variable.numpy()) for variable in deployable.network.variables}
+    scaling = deployable.preprocess
+    kernel = _first_kernel(deployable.network)
+    if deployable.input_dtype != "uint8" or kernel is None:
+        return values, scaling
+    # The kernel is (height, width, in channels, filters), for a depthwise one (height, width, in channels, 1).
+    folded = values[id(kernel)] * np.asarray(scaling.scale, np.float32).reshape(1, 1, -1, 1)
+    mean = scaling.mean
+    if scaling.order == "bgr":
+        folded = folded[:, :, ::-1]
+        mean = mean[::-1]
+    values[id(kernel)] = np.ascontiguousarray(folded.astype(np.float32))
+    return values, Preprocess(style=scaling.style, mean=mean, fit=scaling.fit)
+
+
+def _first_kernel(network: Any) -> Any | None:
+    """Return the kernel of the convolution that is the only reader of the input, past zero padding, or None."""
+    from keras import layers
+
+    network = getattr(network, "_functional", None) or network  # a Sequential keeps its graph inside
+    if not hasattr(network, "_nodes_by_depth"):
+        return None
+    tensor = network.inputs[0]
+    while True:
+        readers = [
+            node.operation
+            for nodes in network._nodes_by_depth.values()
+            for node in nodes
+            if any(given is tensor for given in node.input_tensors)
+        ]
+        if len(readers) != 1 or len(readers[0]._inbound_nodes) != 1:
+            return None
+        layer = readers[0]
+        if isinstance(layer, layers.ZeroPadding2D):
+            tensor = layer._inbound_nodes[0].output_tensors[0]
+        elif isinstance(layer, layers.Conv2D) and layer.groups == 1 and layer.kernel.dtype == "float32":
+            return layer.kernel
+        else:
+            return None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,264 @@
+"""MODEL on the command line: an architecture's name, a ``.keras`` or ``.h5`` file, or a SavedModel folder."""
+
+import importlib
+import importlib.util
+import json
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecv.deployable import ModelInfo
+from edgecv.errors import EdgecvError, ModelError, OptionError, UnknownNameError
+from edgecv.extras import import_keras, require
+from edgecv.files import replace_whole
+from edgecv.labels import builtin_labels
+from edgecv.preprocess import Preprocess
+from edgecv.quiet import quiet_frameworks
+from edgecv.registry import architecture_names, load_architecture
+from edgecv.weights import load_weights
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["build", "import_module", "open_model", "save_model"]
+
+_SUFFIXES = (".keras", ".h5", ".hdf5")
+_INFO_MEMBER = "edgecv.json"
+# A fixed date, so that the member depends on its content alone.
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def build(
+    name: str,
+    *,
+    weights: str = "auto",
+    seed: int = 0,
+    input_size: tuple[int, int] | None = None,
+    classes: int | None = None,
+) -> "keras.Model":
+    """Build an architecture by name.
+
+    Args:
+        name: A name from ``edgecv list architectures``.
+        weights: ``auto`` (published ones where they are at hand or can be fetched, else random ones),
+            ``imagenet``, ``random``, or a ``.keras``, ``.h5`` or ``.weights.h5`` file.
+        seed: Of random weights.
+        input_size: ``(height, width)`` in pixels; the default is the architecture's.
+        classes: Number of classes; the default is the architecture's.
+
+    Returns:
+        An uncompiled functional model that `deploy` knows the preprocessing and the labels of.
+
+    Raises:
+        UnknownNameError: No such architecture.
+        ArchitectureError: It cannot be built at that size or with that many classes.
+        WeightsError: The weights cannot be found or do not fit.
+        MissingExtraError: Keras is not installed.
+    """
+    architecture = load_architecture(name)
+    import_keras()
+    with quiet_frameworks():
+        network = architecture.build(input_size=input_size, classes=classes)
+        record = load_weights(architecture, network, weights=weights, seed=seed)
+    labels = builtin_labels(architecture.labels) if architecture.labels else ()
+    network.edgecv_info = ModelInfo(
+        name=name,
+        task=architecture.task,
+        preprocess=architecture.preprocess,
+        labels=labels if len(labels) == network.output_shape[-1] else (),
+        weights_source=record.source,
+        notes=(record.note,) if record.note else (),
+    )
+    return network
+
+
+def open_model(
+    model: str,
+    *,
+    weights: str = "auto",
+    seed: int = 0,
+    input_size: tuple[int, int] | None = None,
+    classes: int | None = None,
+) -> "keras.Model":
+    """Open what the command line calls MODEL.
+
+    Raises:
+        ModelError: The file is missing, damaged, no model, or refused by Keras' safe loading.
+        UnknownNameError: It is neither a file nor an architecture.
+        EdgecvError: As `build`.
+    """
+    path = Path(model)
+    if model in architecture_names():
+        return build(model, weights=weights, seed=seed, input_size=input_size, classes=classes)
+    looks_like_file = path.suffix.lower() in _SUFFIXES or path.exists() or len(path.parts) > 1
+    if not looks_like_file:
+        raise UnknownNameError("architecture", model, architecture_names())
+    if weights != "auto" or classes is not None:
+        option = "--classes" if classes is not None else "--weights"
+        raise OptionError(f"{option} is for an architecture's name; {model!r} is a file with weights of its own.")
+    import_keras()
+    return _saved_model(path) if path.is_dir() else _keras_file(path)
+
+
+def save_model(network: "keras.Model", path: Path) -> None:
+    """Write a ``.keras`` file that carries preprocessing and labels for `deploy`.
+
+    Raises:
+        OptionError: The name does not end in ``.keras``.
+        OutputError: It cannot be written.
+    """
+    if path.suffix != ".keras":
+        raise OptionError(f"The output must end in .keras, got {path.name!r}.")
+    with replace_whole(path) as temporary:
+        with quiet_frameworks():
+            network.save(temporary)
+        info = getattr(network, "edgecv_info", None)
+        if info is not None:
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(zipfile.ZipInfo(_INFO_MEMBER, _ZIP_DATE), json.dumps(_info_to_json(info)))
+
+
+def import_module(name: str) -> None:
+    """Import a user's module, so that it registers its custom layers.
+
+    Args:
+        name: An importable name (the current folder counts) or a ``.py`` file.
+
+    Raises:
+        OptionError: It cannot be imported.
+    """
+    try:
+        if name.endswith(".py"):
+            spec = importlib.util.spec_from_file_location(Path(name).stem, name)
+            if spec is None or spec.loader is None:
+                raise ImportError(f"no loader for {name}")
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module
+            spec.loader.exec_module(module)
+            return
+        sys.path.insert(0, str(Path.cwd()))
+        try:
+            importlib.import_module(name)
+        finally:
+            sys.path.remove(str(Path.cwd()))
+    except Exception as error:  # the code of others may raise anything
+        problem = " ".join(str(error).split())
+        raise OptionError(f"--import {name!r} cannot be imported: {type(error).__name__}: {problem}") from error
+
+
+def _keras_file(path: Path) -> "keras.Model":
+    import keras
+
+    _check_file(path)
+    with _refused(path), quiet_frameworks():
+        network = keras.models.load_model(path, compile=False)
+    network.edgecv_info = _file_info(path)
+    return network
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is certainly no model, with a clearer reason than a parser's."""
+    if path.suffix.lower() not in _SUFFIXES:
+        raise ModelError(f"{str(path)!r} is no model: its name must end in {', '.join(_SUFFIXES)}.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise ModelError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+    if not head:
+        raise ModelError(f"{str(path)!r} is empty. Save the model again.")
+    archive = path.suffix.lower() == ".keras"
+    if archive and not zipfile.is_zipfile(path):
+        raise ModelError(f"{str(path)!r} is no .keras file, or is cut off. Save the model again.")
+    if not archive and head != b"\x89HDF\r\n\x1a\n":
+        raise ModelError(f"{str(path)!r} is no HDF5 file. Save the model again.")
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Turn what Keras raises while loading into one line with the remedy."""
+    try:
+        yield
+    except EdgecvError:
+        raise
+    except Exception as error:  # Keras raises whatever its parsers and layers meet
+        text = " ".join(str(error).split())
+        if "safe_mode" in text or "Lambda" in text:
+            problem = "it holds a Lambda layer with Python code, which safe loading refuses"
+            remedy = "Replace the Lambda by a registered layer and load that with --import"
+        elif "Could not locate class" in text or "Unknown layer" in text or "register_keras_serializable" in text:
+            problem = f"a custom layer is not known: {text[:160]}"
+            remedy = "Name the module that registers it with --import MODULE"
+        else:
+            problem = text[:200] or type(error).__name__
+            remedy = "Save the model again as .keras"
+        raise ModelError(f"{str(path)!r} cannot be loaded: {problem}. {remedy}.") from error
+
+
+def _saved_model(path: Path) -> "keras.Model":
+    if not (path / "saved_model.pb").is_file():
+        raise ModelError(f"{str(path)!r} is a folder without saved_model.pb. Give a model file or a SavedModel.")
+    require("tensorflow", extra="export", purpose="Reading a SavedModel")
+    with _refused(path), quiet_frameworks():
+        network = _wrapped(path)
+    network.edgecv_info = ModelInfo(name=path.name)
+    return network
+
+
+def _wrapped(path: Path) -> "keras.Model":
+    """Put the one serving signature of a SavedModel into a Keras model: Keras 3 cannot load it otherwise."""
+    import keras
+    import tensorflow as tf
+
+    signatures = tf.saved_model.load(str(path)).signatures
+    names = [name for name in signatures if name != "serve" or len(signatures) == 1]
+    if len(names) != 1:
+        found = ", ".join(sorted(names)) or "none"
+        raise ModelError(f"{str(path)!r} must have one serving signature, it has: {found}. Save it with one.")
+    given = list(signatures[names[0]].structured_input_signature[1].values())
+    if len(given) != 1:
+        raise ModelError(f"{str(path)!r} has {len(given)} inputs; edgecv needs one, a batch of pictures.")
+    image = keras.Input(batch_shape=tuple(given[0].shape), dtype=given[0].dtype.name, name="image")
+    outputs = keras.layers.TFSMLayer(str(path), call_endpoint=names[0], name="saved_model")(image)
+    single = next(iter(outputs.values())) if isinstance(outputs, dict) and len(outputs) == 1 else outputs
+    return keras.Model(image, single, name=path.name)
+
+
+def _file_info(path: Path) -> ModelInfo:
+    default = ModelInfo(name=path.stem)
+    if path.suffix.lower() != ".keras":
+        return default
+    with zipfile.ZipFile(path) as archive:
+        if _INFO_MEMBER not in archive.namelist():
+            return default
+        try:
+            return _info_from_json(json.loads(archive.read(_INFO_MEMBER)), path)
+        except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise ModelError(f"{str(path)!r} carries damaged edgecv data: {error}. Build it again.") from error
+
+
+def _info_to_json(info: ModelInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "task": info.task,
+        "preprocess": info.preprocess.to_json() if info.preprocess else None,
+        "labels": list(info.labels),
+        "weights": info.weights_source,
+    }
+
+
+def _info_from_json(document: dict[str, Any], path: Path) -> ModelInfo:
+    return ModelInfo(
+        name=path.stem,
+        task=document["task"],
+        preprocess=Preprocess.from_json(document["preprocess"]) if document["preprocess"] else None,
+        labels=tuple(_strings(document["labels"])),
+        weights_source=str(document["weights"]),
+    )
+
+
+def _strings(values: Iterable[Any]) -> list[str]:
+    return [str(value) for value in values]

@@ -1,0 +1,200 @@
+"""The main job: a Deployable becomes an artifact that carries its proof.
+
+convert to a temporary → run it and compare → metadata, proof and digest inside → rename. What fails on
+the way leaves nothing under the final name.
+"""
+
+import dataclasses
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import edgecv
+from edgecv.artifact import Artifact
+from edgecv.deployable import Deployable
+from edgecv.errors import OptionError, VerificationError
+from edgecv.exporter import Exporter
+from edgecv.files import replace_whole
+from edgecv.metadata import seal
+from edgecv.quiet import quiet_frameworks
+from edgecv.recorded import record_cases
+from edgecv.registry import load_exporter, runtime_for
+from edgecv.report import Report
+from edgecv.runtime import Runtime, TensorInfo
+from edgecv.verification import Pictures, gather_pictures, merge, original_answers, verify_runner
+from edgecv.weights import hash_weights
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Original", "default_name", "export", "make_exporter"]
+
+
+class Original:
+    """A Deployable with what several exports of it share: its pictures, answers and weights' digest.
+
+    The original runs once, not once a format.
+    """
+
+    def __init__(
+        self,
+        deployable: Deployable,
+        images: "Iterable[Path | str | NDArray[Any]] | None" = None,
+        *,
+        verify: bool = True,
+    ) -> None:
+        self.deployable = deployable
+        self.weights_sha256 = hash_weights(deployable.network)
+        self.pictures: Pictures | None = None
+        self.cases: list[dict[str, Any]] = []
+        if verify:
+            self.pictures = gather_pictures(deployable, images)
+            with quiet_frameworks():
+                self.answers = original_answers(deployable, self.pictures)
+                self.cases = record_cases(deployable, self.pictures, self.answers)
+
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """Return the artifact's outputs."""
+        deployable = self.deployable
+        batch = deployable.batch or 1
+        with quiet_frameworks():
+            zeros = np.zeros((batch, *deployable.input_size, deployable.channels), deployable.input_dtype)
+            answers = deployable.run(zeros)
+        return tuple(
+            TensorInfo(name=name, shape=(deployable.batch, *values.shape[1:]), dtype=values.dtype.name)
+            for name, values in answers.items()
+        )
+
+
+def export(
+    source: "Deployable | Original",
+    *,
+    to: "str | Exporter",
+    path: Path | str,
+    name: str | None = None,
+    verify: bool = True,
+    images: "Iterable[Path | str | NDArray[Any]] | None" = None,
+    devices: Sequence[str] = ("cpu",),
+    **options: Any,
+) -> Artifact:
+    """Write an artifact, and prove that it answers like ``source``.
+
+    Args:
+        source: The original.
+        to: Name of an exporter, or an exporter.
+        path: The file or folder to write; its suffix is the exporter's.
+        name: Name of the format in the metadata, where ``to`` is an exporter.
+        verify: Run it and compare; a failing artifact is not written.
+        images: Pictures to verify on; the default are the photos that ship with edgecv.
+        devices: Devices to verify on.
+        **options: Options of the exporter, where ``to`` is a name.
+
+    Returns:
+        The artifact, with its report.
+
+    Raises:
+        UnknownNameError: No such exporter.
+        OptionError: An option does not fit.
+        ConversionError: The converter failed.
+        VerificationError: The artifact does not answer like the original.
+        OutputError: ``path`` cannot be written.
+    """
+    exporter = make_exporter(to, options) if isinstance(to, str) else to
+    form = name or (to if isinstance(to, str) else type(to).__name__)
+    path = Path(path)
+    if path.suffix != exporter.suffix:
+        raise OptionError(f"{form} writes {exporter.suffix or 'a folder'}, so the output cannot be {path.name!r}.")
+    runtime = runtime_for(exporter.suffix)
+    if verify and runtime is None:
+        raise OptionError(f"No installed runtime opens {exporter.suffix}: install one, or use --no-verify.")
+    started = time.perf_counter()
+    with replace_whole(path) as temporary:
+        original = source if isinstance(source, Original) else Original(source, images, verify=verify)
+        with quiet_frameworks():
+            artifact = exporter.export(original.deployable, temporary)
+        report = _verified(original, artifact, exporter, runtime, devices) if verify else None
+        if runtime is not None:
+            seal(temporary, _metadata(original, artifact, exporter, form, report), runtime[1])
+    seconds = time.perf_counter() - started
+    return dataclasses.replace(artifact, path=path, report=report, seconds=seconds, outputs=original.outputs())
+
+
+def make_exporter(name: str, options: Mapping[str, Any]) -> Exporter:
+    """Load an exporter and give it its options.
+
+    Raises:
+        UnknownNameError: No such exporter.
+        OptionError: It has no such option, or not with this value.
+    """
+    factory: Any = load_exporter(name)
+    known = {field.name for field in dataclasses.fields(factory)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise OptionError(f"{name} has no option {unknown[0]!r}. It has: {', '.join(sorted(known)) or 'none'}.")
+    exporter: Exporter = factory(**options)
+    return exporter
+
+
+def default_name(deployable: Deployable, exporter: Exporter) -> str:
+    """Return ``MODEL[-precision].suffix``."""
+    precision = "" if exporter.precision == "float32" else f"-{exporter.precision}"
+    return f"{deployable.name}{precision}{exporter.suffix}"
+
+
+def _verified(
+    original: Original,
+    artifact: Artifact,
+    exporter: Exporter,
+    runtime: tuple[str, Runtime] | None,
+    devices: Sequence[str],
+) -> Report:
+    if runtime is None or original.pictures is None:
+        raise OptionError("There is nothing to verify with: the original was made without pictures.")
+    name, engine = runtime
+    deployable = original.deployable
+    report = merge(
+        [
+            verify_runner(
+                engine.open(artifact.path, device=device),
+                name,
+                deployable,
+                original.pictures,
+                original.answers,
+                exporter.precision,
+            )
+            for device in devices
+        ]
+    )
+    if not report.passed:
+        raise VerificationError(
+            f"{deployable.name} as {exporter.suffix.lstrip('.')} does not answer like the original: {report.summary()}",
+            report,
+        )
+    return report
+
+
+def _metadata(
+    original: Original, artifact: Artifact, exporter: Exporter, form: str, report: Report | None
+) -> dict[str, Any]:
+    deployable = original.deployable
+    verification = {**report.to_json(), "cases": original.cases} if report else {}
+    return {
+        "edgecv_version": edgecv.__version__,
+        "model": deployable.name,
+        "task": deployable.task,
+        "weights": {"source": deployable.weights_source, "sha256": original.weights_sha256},
+        "sha256": original.weights_sha256,
+        "labels": list(deployable.labels),
+        "input": deployable.input.to_json(),
+        "outputs": [output.to_json() for output in original.outputs()],
+        "preprocess": deployable.preprocess.to_json(),
+        "postprocess": {"activation": deployable.activation, "top_k": deployable.top_k},
+        "format": form,
+        "precision": exporter.precision,
+        "verification": verification,
+        "layers": dict(artifact.layers),
+        **artifact.details,
+    }

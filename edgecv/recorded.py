@@ -1,0 +1,151 @@
+"""The proof that travels inside an artifact: a few answers of the original, to be demanded again on any device.
+
+The pictures are not stored: they are seeded noise and photos that ship with edgecv, so a device can make
+them again. Their sha256 is stored, because another release of Pillow might resize a photo otherwise.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgecv.comparison import TOLERANCES
+from edgecv.errors import ArtifactError
+from edgecv.photos import shipped_photos
+from edgecv.pictures import fit_picture
+from edgecv.preprocess import Preprocess
+from edgecv.report import Check, Report
+from edgecv.runtime import Arrays, Runtime
+from edgecv.verification import (
+    Head,
+    Pictures,
+    compare_outputs,
+    gather_pictures,
+    make_check,
+    merge,
+    noise_picture,
+    original_answers,
+    run_batched,
+)
+
+if TYPE_CHECKING:
+    from edgecv.deployable import Deployable
+
+__all__ = ["record_cases", "verify_recorded"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_PHOTOS, _NOISE = 2, 1
+# Larger outputs are sampled at a fixed step.
+_MOST_VALUES = 4096
+
+
+def record_cases(deployable: "Deployable", pictures: Pictures, answers: Arrays) -> list[dict[str, Any]]:
+    """Return the cases for the metadata; the original runs again only where no reproducible picture was used."""
+    if not any(name.startswith("photo:") for name in pictures.names):
+        shipped = gather_pictures(deployable, None)
+        chosen = _chosen(shipped.names)
+        pictures = Pictures(names=tuple(shipped.names[i] for i in chosen), values=shipped.values[chosen])
+        answers = original_answers(deployable, pictures)
+    return [
+        {
+            "picture": pictures.names[index],
+            "sha256": _sha256(pictures.values[index]),
+            "outputs": {name: _recorded(values[index]) for name, values in answers.items()},
+        }
+        for index in _chosen(pictures.names)
+    ]
+
+
+def verify_recorded(
+    path: Path, metadata: Mapping[str, Any], name: str, runtime: Runtime, devices: Sequence[str]
+) -> Report:
+    """Run the recorded cases on every device.
+
+    Raises:
+        ArtifactError: The artifact records no cases, or none can be made again here.
+    """
+    cases = metadata.get("verification", {}).get("cases") or []
+    if not cases:
+        raise ArtifactError(f"{str(path)!r} records no verification. Export it with --verify, or give --against MODEL.")
+    made = [(case, picture) for case in cases if (picture := _made_again(case, metadata)) is not None]
+    if not made:
+        raise ArtifactError(f"{str(path)!r}: no recorded picture can be made again here. Give --against MODEL.")
+    skipped = len(cases) - len(made)
+    notes = (f"{skipped} recorded pictures are resized otherwise by this Pillow and were left out",) if skipped else ()
+    reports = [_verify_device(path, metadata, name, runtime, device, made) for device in devices]
+    merged = merge(reports)
+    return Report(checks=merged.checks, task=merged.task, notes=(*merged.notes, *notes))
+
+
+def _verify_device(
+    path: Path,
+    metadata: Mapping[str, Any],
+    name: str,
+    runtime: Runtime,
+    device: str,
+    made: Sequence[tuple[Mapping[str, Any], Array]],
+) -> Report:
+    runner = runtime.open(path, device=device)
+    feed = np.stack([picture for _, picture in made])
+    if metadata["input"]["dtype"] == "float32":
+        feed = Preprocess.from_json(metadata["preprocess"]).apply(feed.astype(np.float32), np)
+    batch = metadata["input"]["shape"][0] or 1
+    given = run_batched(runner, feed, batch)
+    tolerance = TOLERANCES[metadata["precision"]]
+    head = Head.from_metadata(metadata)
+    answers, steps = _answers([case for case, _ in made])
+    sampled = {output: values.reshape(len(values), -1)[:, :: steps.get(output, 1)] for output, values in given.items()}
+    checks: list[Check] = []
+    task: dict[str, float] = {}
+    names = [str(case["picture"]) for case, _ in made]
+    # That the outputs vary between pictures was shown at export, on all pictures.
+    for output, comparison in compare_outputs(head, answers, sampled, tolerance, vacuity=False).items():
+        checks.append(make_check(runner, name, output, comparison, names, batch, tolerance))
+        if comparison.top1 is not None:
+            task["top1_agreement"] = comparison.top1
+    return Report(checks=tuple(checks), task=task)
+
+
+def _chosen(names: Sequence[str]) -> list[int]:
+    photos = [index for index, name in enumerate(names) if name.startswith("photo:")]
+    noise = [index for index, name in enumerate(names) if name.startswith("noise:")]
+    return [*photos[:_PHOTOS], *noise[:_NOISE]]
+
+
+def _recorded(values: Array) -> dict[str, Any]:
+    flat = values.reshape(-1)
+    step = -(-flat.size // _MOST_VALUES)
+    little = flat[::step].astype(flat.dtype.newbyteorder("<"))
+    return {"dtype": flat.dtype.name, "step": step, "values": base64.b64encode(little.tobytes()).decode()}
+
+
+def _answers(cases: Sequence[Mapping[str, Any]]) -> tuple[Arrays, dict[str, int]]:
+    answers: Arrays = {}
+    steps: dict[str, int] = {}
+    for output, first in cases[0]["outputs"].items():
+        dtype = np.dtype(first["dtype"]).newbyteorder("<")
+        rows = [np.frombuffer(base64.b64decode(case["outputs"][output]["values"]), dtype) for case in cases]
+        answers[output] = np.stack(rows).astype(np.dtype(first["dtype"]))
+        steps[output] = int(first["step"])
+    return answers, steps
+
+
+def _made_again(case: Mapping[str, Any], metadata: Mapping[str, Any]) -> Array | None:
+    kind, _, name = str(case["picture"]).partition(":")
+    _, height, width, channels = metadata["input"]["shape"]
+    if kind == "noise":
+        picture = noise_picture(int(name), (height, width, channels))
+    elif name in (photos := shipped_photos()):
+        fit = Preprocess.from_json(metadata["preprocess"]).fit
+        picture = fit_picture(photos[name], fit, (height, width), channels)
+    else:
+        return None
+    return picture if _sha256(picture) == case["sha256"] else None
+
+
+def _sha256(picture: Array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(picture).tobytes()).hexdigest()

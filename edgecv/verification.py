@@ -1,0 +1,287 @@
+"""Verification: run the artifact and the original on the same pictures and compare.
+
+What the artifact runs in is the Runtime that the device uses; what it is compared with is the Deployable.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgecv.artifact import Artifact
+from edgecv.comparison import TOLERANCES, Comparison, compare, compare_top_k
+from edgecv.errors import ArtifactError, DigestError, OptionError
+from edgecv.metadata import check_digest
+from edgecv.photos import shipped_photos
+from edgecv.pictures import fit_picture, read_picture
+from edgecv.registry import runtime_for
+from edgecv.report import Check, Report
+from edgecv.runtime import Arrays, Runner, Runtime
+
+if TYPE_CHECKING:
+    from edgecv.deployable import Deployable
+
+__all__ = ["Head", "Pictures", "gather_pictures", "original_answers", "verify", "verify_runner"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_NOISE_PICTURES = 2
+_DYNAMIC_BATCH = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Pictures at the network's size.
+
+    Attributes:
+        names: Where each comes from; ``photo:NAME`` and ``noise:SEED`` can be made again anywhere.
+        values: uint8 ``(pictures, height, width, channels)``.
+    """
+
+    names: tuple[str, ...]
+    values: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What comparing needs to know of the outputs.
+
+    Attributes:
+        task: What they mean.
+        activation: What the first output went through.
+        top_k: How many classes a classifier gives; None for all.
+    """
+
+    task: str
+    activation: str
+    top_k: int | None
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> "Head":
+        """Read it from an artifact's metadata."""
+        postprocess = metadata["postprocess"]
+        return cls(task=metadata["task"], activation=postprocess["activation"], top_k=postprocess["top_k"])
+
+
+def verify(
+    artifact: Artifact | Path | str,
+    *,
+    against: "Deployable | None" = None,
+    images: Iterable[Path | str | Array] | None = None,
+    devices: Sequence[str] = ("cpu",),
+) -> Report:
+    """Prove that an artifact answers like the original.
+
+    Args:
+        artifact: The artifact.
+        against: The original. Without it the artifact's digest is checked and the answers of the
+            original that are recorded in it are demanded again.
+        images: Pictures to verify on; the default are the photos that ship with edgecv. Seeded noise is added.
+        devices: Devices to run on: ``"cpu"``, ``"cuda"``.
+
+    Raises:
+        ArtifactError: The file cannot be parsed or has no edgecv metadata.
+        DeviceError: A device is not there.
+        PictureError: A picture cannot be read.
+    """
+    path = artifact.path if isinstance(artifact, Artifact) else Path(artifact)
+    name, runtime = find_runtime(path)
+    metadata = runtime.read_metadata(path)
+    try:
+        check_digest(path, metadata)
+    except DigestError:
+        return _stated(name, "digest", "the file is damaged: its bytes disagree with its digest")
+    if against is None:
+        from edgecv.recorded import verify_recorded
+
+        return verify_recorded(path, metadata, name, runtime, devices)
+    stated = _check_statements(name, metadata, against)
+    if stated is not None:
+        return stated
+    pictures = gather_pictures(against, images)
+    answers = original_answers(against, pictures)
+    precision = str(metadata["precision"])
+    runners = [runtime.open(path, device=device) for device in devices]
+    return merge([verify_runner(runner, name, against, pictures, answers, precision) for runner in runners])
+
+
+def find_runtime(path: Path) -> tuple[str, Runtime]:
+    """Return name and runtime of an artifact's format.
+
+    Raises:
+        ArtifactError: The path does not exist, or no runtime opens its suffix.
+    """
+    if not path.exists():
+        raise ArtifactError(f"{str(path)!r} does not exist.")
+    found = runtime_for(path.suffix)
+    if found is None:
+        raise ArtifactError(
+            f"{str(path)!r} is no artifact that an installed runtime opens; see `edgecv list runtimes`."
+        )
+    return found
+
+
+def gather_pictures(deployable: "Deployable", images: Iterable[Path | str | Array] | None) -> Pictures:
+    """Return the pictures to verify on, at the network's size, with seeded noise at the end.
+
+    Raises:
+        OptionError: ``images`` is empty.
+        PictureError: A picture cannot be read.
+    """
+    if images is None:
+        named = {f"photo:{name}": picture for name, picture in shipped_photos().items()}
+    else:
+        named = {}
+        for index, image in enumerate(images):
+            if isinstance(image, str | Path):
+                named[str(image)] = read_picture(Path(image)).pixels
+            else:
+                named[f"array:{index}"] = image
+        if not named:
+            raise OptionError("There are no pictures to verify on. Give at least two.")
+    size, channels, fit = deployable.input_size, deployable.channels, deployable.preprocess.fit
+    values = [fit_picture(picture, fit, size, channels) for picture in named.values()]
+    noise = {f"noise:{seed}": noise_picture(seed, (*size, channels)) for seed in range(_NOISE_PICTURES)}
+    return Pictures(names=(*named, *noise), values=np.stack([*values, *noise.values()]))
+
+
+def noise_picture(seed: int, shape: tuple[int, int, int]) -> Array:
+    """Return seeded uint8 noise ``(height, width, channels)``; NumPy keeps PCG64's stream over versions."""
+    return np.random.Generator(np.random.PCG64(seed)).integers(0, 256, shape, dtype=np.uint8)
+
+
+def original_answers(deployable: "Deployable", pictures: Pictures) -> Arrays:
+    """Run the original, picture by picture; of a classifier with top-k give all classes."""
+    if deployable.top_k is not None:
+        deployable = dataclasses.replace(deployable, top_k=None, output_names=("probabilities",))
+    answers = [deployable.run(deployable.feed(picture[None])) for picture in pictures.values]
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def verify_runner(
+    runner: Runner, name: str, deployable: "Deployable", pictures: Pictures, answers: Arrays, precision: str
+) -> Report:
+    """Compare an opened artifact with the original's answers, at its batch size or at 1 and 3."""
+    batches = (1, _DYNAMIC_BATCH) if deployable.batch is None else (deployable.batch,)
+    head = Head(task=deployable.task, activation=deployable.activation, top_k=deployable.top_k)
+    tolerance = TOLERANCES[precision]
+    checks: list[Check] = []
+    agreement: list[float] = []
+    for batch in batches:
+        given = run_batched(runner, deployable.feed(pictures.values), batch)
+        for output, comparison in compare_outputs(head, answers, given, tolerance).items():
+            checks.append(make_check(runner, name, output, comparison, pictures.names, batch, tolerance))
+            if comparison.top1 is not None:
+                agreement.append(comparison.top1)
+    return Report(checks=tuple(checks), task={"top1_agreement": min(agreement)} if agreement else {})
+
+
+def run_batched(runner: Runner, feed: Array, batch: int) -> Arrays:
+    """Run all pictures, ``batch`` at a time; the last run is filled up with the first pictures."""
+    name = runner.inputs[0].name
+    count = len(feed)
+    missing = -count % batch
+    filled = np.concatenate([feed, feed[np.arange(missing) % count]]) if missing else feed
+    runs = [runner.run({name: filled[start : start + batch]}) for start in range(0, len(filled), batch)]
+    return {output: np.concatenate([run[output] for run in runs])[:count] for output in runs[0]}
+
+
+def make_check(
+    runner: Runner,
+    name: str,
+    output: str,
+    comparison: Comparison,
+    pictures: Sequence[str],
+    batch: int,
+    tolerance: float,
+) -> Check:
+    """Put a comparison into a report's form."""
+    return Check(
+        runtime=name,
+        device=runner.device,
+        provider=runner.provider,
+        images=len(pictures),
+        batch=batch,
+        output=output,
+        max_abs_diff=comparison.max_abs_diff,
+        relative_diff=comparison.relative_diff,
+        cosine=comparison.cosine,
+        tolerance=tolerance,
+        worst=pictures[comparison.worst],
+        problem=comparison.problem,
+    )
+
+
+def _check_statements(name: str, metadata: Mapping[str, Any], original: "Deployable") -> Report | None:
+    """Compare what the artifact says of itself with the original; a report that fails where they differ."""
+    expected = {
+        "input": original.input.to_json(),
+        "preprocess": original.preprocess.to_json(),
+        "labels": list(original.labels),
+    }
+    for key, value in expected.items():
+        if metadata[key] != value:
+            return _stated(name, key, f"the artifact's {key} is not the original's")
+    return None
+
+
+def _stated(name: str, subject: str, problem: str) -> Report:
+    """Return a report that fails before anything was run."""
+    check = Check(
+        runtime=name,
+        device="none",
+        provider="none",
+        images=0,
+        batch=0,
+        output=subject,
+        max_abs_diff=math.inf,
+        relative_diff=math.inf,
+        cosine=0.0,
+        tolerance=0.0,
+        worst="no picture",
+        problem=problem,
+    )
+    return Report(checks=(check,))
+
+
+def merge(reports: Sequence[Report]) -> Report:
+    """Put the reports of several devices together; a task metric is the worst of them."""
+    names = {name for report in reports for name in report.task}
+    return Report(
+        checks=tuple(check for report in reports for check in report.checks),
+        task={name: min(report.task[name] for report in reports if name in report.task) for name in sorted(names)},
+        notes=tuple(note for report in reports for note in report.notes),
+    )
+
+
+def compare_outputs(
+    head: Head, answers: Arrays, given: Arrays, tolerance: float, *, vacuity: bool = True
+) -> dict[str, Comparison]:
+    """Compare every output of the original with the artifact's; of top-k only the scores with their classes."""
+    if head.top_k is not None:
+        (original,) = answers.values()
+        compared = compare_top_k(
+            original,
+            given["scores"],
+            given["classes"],
+            activation=head.activation,
+            tolerance=tolerance,
+            vacuity=vacuity,
+        )
+        return {"scores": compared}
+    classes = head.task == "classification"
+    return {
+        output: compare(
+            original,
+            given[output],
+            activation=head.activation,
+            tolerance=tolerance,
+            classes=classes,
+            vacuity=vacuity,
+        )
+        for output, original in answers.items()
+    }

@@ -1,0 +1,76 @@
+"""The ONNX exporter: tf2onnx converts the structure, the weights are attached and folded afterwards."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from edgecv.artifact import Artifact
+from edgecv.errors import OptionError
+from edgecv.extras import require
+from edgecv.files import replace_whole
+
+if TYPE_CHECKING:
+    from edgecv.deployable import Deployable
+
+__all__ = ["OnnxExporter"]
+
+_OLDEST, _NEWEST = 11, 18
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxExporter:
+    """ONNX file of the default operator domain.
+
+    Attributes:
+        precision: Precision of weights and arithmetic.
+        opset: Operator set, 11 to 18; by default the lowest that the network's operators allow.
+    """
+
+    summary: ClassVar[str] = "ONNX, for ONNX Runtime, OpenVINO, TensorRT and the browser"
+    suffix: ClassVar[str] = ".onnx"
+    precisions: ClassVar[tuple[str, ...]] = ("float32",)
+    source: ClassVar[str] = "deployable"
+    api_version: ClassVar[int] = 1
+
+    precision: str = "float32"
+    opset: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in self.precisions:
+            raise OptionError(f"onnx writes {', '.join(self.precisions)}, not {self.precision!r}.")
+        if self.opset is not None and not _OLDEST <= self.opset <= _NEWEST:
+            raise OptionError(f"opset must be {_OLDEST} to {_NEWEST}, got {self.opset}.")
+
+    @staticmethod
+    def missing() -> str | None:
+        """Say which package is missing, with the remedy; None where exporting can run."""
+        from edgecv.extras import missing_any
+
+        return missing_any(("tensorflow", "keras", "tf2onnx", "onnx"), extra="export")
+
+    def export(self, source: "Deployable | Artifact", path: Path) -> Artifact:
+        """Write ``source`` as an ONNX file.
+
+        Raises:
+            MissingExtraError: tf2onnx, onnx or TensorFlow is not installed.
+            ConversionError: tf2onnx cannot convert an operation.
+            OutputError: ``path`` cannot be written.
+        """
+        for package in ("tensorflow", "tf2onnx", "onnx"):
+            require(package, extra="export", purpose="Exporting to ONNX")
+        if isinstance(source, Artifact):
+            raise OptionError("onnx starts from a Deployable, not from another artifact.")
+
+        from edgecv.lowering import lower
+        from edgecv_onnx.convert import convert
+        from edgecv_onnx.fold import fold
+        from edgecv_onnx.names import rename
+        from edgecv_onnx.write import write
+
+        lowered = lower(source, kernels_as_inputs=True)
+        graph = convert(lowered, source, opsets=range(_OLDEST, _NEWEST + 1) if self.opset is None else (self.opset,))
+        fold(graph)
+        layers = rename(graph, lowered)
+        with replace_whole(path) as temporary:
+            write(graph, temporary, name=source.name)
+        return Artifact(path=path, layers=layers, details={"opset": graph.opset})

@@ -1,0 +1,155 @@
+"""The converter's call: a lowered graph becomes ONNX structure without the large weights."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from edgecv.deployable import Deployable
+from edgecv.errors import ConversionError
+from edgecv.lowering import LoweredGraph
+from edgecv_onnx.graph import Graph
+
+__all__ = ["convert"]
+
+
+def convert(lowered: LoweredGraph, deployable: Deployable, *, opsets: Iterable[int]) -> Graph:
+    """Convert at the first of ``opsets`` that has every operator.
+
+    Raises:
+        ConversionError: None of them has; the message names the operation and its layer.
+    """
+    graph_def = _optimised(lowered)
+    problem = ""
+    for opset in opsets:
+        model, problem = _converted(graph_def, lowered, opset)
+        if model is not None:
+            return _graph(model, lowered, deployable, opset)
+    raise ConversionError(f"{deployable.name} cannot be written as ONNX: {problem}")
+
+
+def _optimised(lowered: LoweredGraph) -> Any:
+    import tensorflow as tf
+    from tf2onnx import tf_loader
+
+    names = [lowered.input_name, *lowered.kernels]
+    with tf.Graph().as_default():
+        return tf_loader.tf_optimize(names, list(lowered.output_names.values()), lowered.graph_def)
+
+
+def _converted(graph_def: Any, lowered: LoweredGraph, opset: int) -> tuple[Any, str]:
+    """Return the model, or None and what stood in the way."""
+    import tensorflow as tf
+    from tf2onnx import optimizer
+    from tf2onnx.tfonnx import process_tf_graph
+
+    with _explained() as problems, tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+        try:
+            converted = process_tf_graph(
+                graph,
+                opset=opset,
+                input_names=[lowered.input_name, *lowered.kernels],
+                output_names=list(lowered.output_names.values()),
+            )
+            if problems:
+                return None, _named(problems[0], lowered)
+            return optimizer.optimize_graph(converted, catch_errors=False).make_model("edgecv"), ""
+        except Exception as error:  # tf2onnx raises whatever its handlers meet
+            return None, _named(problems[0] if problems else " ".join(str(error).split()), lowered)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[list[str]]:
+    """Collect what tf2onnx logs as errors: it skips an unsupported operation with a log line only."""
+    import logging
+
+    problems: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            problems.append(" ".join(record.getMessage().split()))
+
+    handler = Collector(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("tf2onnx", "tf2onnx.tfonnx")]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+        logger.propagate = False
+        logger.addHandler(handler)
+    try:
+        yield problems
+    finally:
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
+
+
+def _named(problem: str, lowered: LoweredGraph) -> str:
+    """Put the layers' paths in place of scope indices, and keep the message short."""
+    import re
+
+    def path(match: re.Match[str]) -> str:
+        return lowered.layers.get(int(match[1]), match[0])
+
+    short = problem if len(problem) <= 300 else problem[:300] + "…"
+    return re.sub(r"\bL(\d+)(?:_\d+)?(?=/)", path, short)
+
+
+def _graph(model: Any, lowered: LoweredGraph, deployable: Deployable, opset: int) -> Graph:
+    from onnx import helper, numpy_helper
+
+    domains = {entry.domain for entry in model.opset_import}
+    extra = sorted(domains - {"", "ai.onnx"} & {node.domain for node in model.graph.node})
+    if extra:
+        raise ConversionError(f"{deployable.name} needs operators outside ONNX: domain {extra[0]!r}.")
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    constants.update({name: np.asarray(value) for name, value in lowered.kernels.items()})
+    image = deployable.input
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(image.dtype))
+    graph = Graph(
+        nodes=list(model.graph.node),
+        constants=constants,
+        inputs=[helper.make_tensor_value_info("image", element, _dimensions(image.shape))],
+        outputs=list(model.graph.output),
+        opset=opset,
+    )
+    _name_borders(graph, lowered, deployable)
+    return graph
+
+
+def _dimensions(shape: Iterable[int | None]) -> list[int | str]:
+    return ["N" if side is None else side for side in shape]
+
+
+def _name_borders(graph: Graph, lowered: LoweredGraph, deployable: Deployable) -> None:
+    """Give the picture input and the outputs their contract names; the outputs in the contract's order."""
+    from onnx import helper
+
+    by_name = {output.name: output for output in graph.outputs}
+    renamed = {lowered.input_name: "image"}
+    graph.outputs = []
+    for name, tensor in lowered.output_names.items():
+        info = by_name[tensor]
+        renamed[tensor] = name
+        shape = [side.dim_value if side.HasField("dim_value") else None for side in info.type.tensor_type.shape.dim]
+        if shape:
+            # Every output's first dimension is the batch; tf2onnx calls a dynamic one by an internal name.
+            shape[0] = deployable.batch
+        graph.outputs.append(
+            helper.make_tensor_value_info(
+                name, info.type.tensor_type.elem_type, [_side(side, index) for index, side in enumerate(shape)]
+            )
+        )
+    for node in graph.nodes:
+        for tensors in (node.input, node.output):
+            for index, tensor in enumerate(tensors):
+                tensors[index] = renamed.get(tensor, tensor)
+
+
+def _side(side: int | None, index: int) -> int | str:
+    if side is None or side < 0:
+        return "N" if index == 0 else f"dim_{index}"
+    return side
