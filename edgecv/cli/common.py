@@ -1,0 +1,100 @@
+"""What several commands share: their options, and how they speak."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["device_option", "emit_json", "json_option", "progress", "say", "status", "threads_option", "warn"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(command: Command) -> Command:
+    """Add ``--json``, given to the command as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)
+
+
+def device_option(command: Command) -> Command:
+    """Add ``--device``."""
+    return click.option("--device", default="cpu", show_default=True, help="Where to run it: cpu or cuda.")(command)
+
+
+def threads_option(command: Command) -> Command:
+    """Add ``--threads``."""
+    kind = click.IntRange(min=1)
+    return click.option("--threads", type=kind, help="Threads of the engine; the default is its own.")(command)
+
+
+def emit_json(document: Any) -> None:
+    """Print a result as the one JSON document on stdout.
+
+    Raises:
+        ValueError: A number is infinite or not a number.
+    """
+    click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def say(message: str) -> None:
+    """Tell the user something that is no result, on stderr."""
+    click.echo(message, err=True)
+
+
+def warn(message: str) -> None:
+    """Warn the user, on one line of stderr."""
+    click.echo(f"Warning: {' '.join(message.split())}", err=True)
+
+
+@contextlib.contextmanager
+def status(what: str) -> Iterator[None]:
+    """Show a spinner on stderr while it is a terminal; nothing in a pipe.
+
+    Args:
+        what: What is going on, such as ``"verifying"``.
+    """
+    with _terminal() as console:
+        if console is None:
+            yield
+        else:
+            with console.status(what):
+                yield
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
+    """Show a progress bar on stderr while it is a terminal; the yielded function moves it by one.
+
+    Args:
+        what: What is going on, such as ``"predicting"``.
+        total: Number of steps; None where unknown.
+    """
+    with _terminal() as console:
+        if console is None:
+            yield lambda: None
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda: bar.advance(task)
+
+
+@contextlib.contextmanager
+def _terminal() -> "Iterator[Console | None]":
+    """Yield a console on stderr, None where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    # A descriptor of its own: frameworks are silenced by turning the usual one away.
+    with os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal:
+        yield Console(file=terminal)

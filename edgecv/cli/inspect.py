@@ -1,0 +1,75 @@
+"""``edgecv inspect``: what an artifact says of itself, read without its engine."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgecv.cli.common import emit_json, json_option, warn
+
+__all__ = ["inspect"]
+
+
+@click.command()
+@click.argument("artifact", type=click.Path(path_type=Path))
+@json_option
+def inspect(artifact: Path, as_json: bool) -> None:
+    """Show an artifact's metadata and operators."""
+    document = _describe(artifact)
+    if as_json:
+        emit_json(document)
+        return
+    _print(document)
+    if not document["intact"]:
+        warn(f"{str(artifact)!r} is damaged: its digest disagrees. Export it again.")
+
+
+def _describe(artifact: Path) -> dict[str, Any]:
+    from edgecv import metadata
+    from edgecv.errors import DigestError
+    from edgecv.session import runtime_of
+
+    _, runtime = runtime_of(artifact)
+    document = runtime.read_metadata(artifact)
+    operators = runtime.operators(artifact)
+    custom = runtime.custom_operators(artifact)
+    try:
+        metadata.check_digest(artifact, document)
+        intact = True
+    except DigestError:
+        intact = False
+    size = artifact.stat().st_size
+    return {**document, "ops": operators, "custom_ops": custom, "bytes": size, "intact": intact}
+
+
+def _print(document: dict[str, Any]) -> None:
+    labels = document.get("labels") or []
+    some = ", ".join(map(str, labels[:3]))
+    verification = document.get("verification")
+    rows = {
+        "model": f"{document['model']} ({document['task']})",
+        "written by": f"edgecv {document['edgecv_version']}",
+        "weights": str((document.get("weights") or {}).get("source", "unknown")),
+        "input": _tensor(document["input"]),
+        "outputs": "; ".join(map(_tensor, document["outputs"])),
+        "preprocess": _pairs(document["preprocess"]),
+        "postprocess": _pairs(document.get("postprocess") or {}),
+        "precision": str(document.get("precision")),
+        "labels": f"{len(labels)}: {some}{', …' if len(labels) > 3 else ''}",
+        "verified": "no" if not verification else ("passed" if verification.get("passed") else "failed"),
+        "operators": ", ".join(f"{name} {count}" for name, count in document["ops"].items()),
+        "custom operators": ", ".join(document["custom_ops"]) or "none",
+        "size": f"{document['bytes']:,} bytes",
+        "digest": "agrees" if document["intact"] else "disagrees",
+    }
+    for name, value in rows.items():
+        click.echo(f"{name:<17} {value}")
+
+
+def _tensor(info: dict[str, Any]) -> str:
+    sides = ", ".join("N" if side is None else str(side) for side in info["shape"])
+    return f"{info['name']} {info['dtype']} [{sides}]"
+
+
+def _pairs(document: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in document.items())

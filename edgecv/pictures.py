@@ -1,0 +1,286 @@
+"""Pictures from files to the network's size.
+
+A file becomes uint8 RGB ``(height, width, 3)`` as a person sees it: turned as its EXIF data say, and with
+transparent parts on white, as they are shown on paper. 16-bit grey is scaled, not clipped.
+"""
+
+import functools
+import glob
+import re
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from edgecv.errors import OptionError, PictureError
+from edgecv.preprocess import Fit
+
+__all__ = ["Picture", "Placement", "find_pictures", "fit_picture", "picture_of_array", "place", "read_picture"]
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+# Formats that Pillow decodes by itself; EPS, for one, would start another program.
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+_SUFFIXES = frozenset(
+    ".avif .bmp .gif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()  # noqa: SIM905
+)
+_VIDEO = re.compile(r"camera:\d+|\w+://.*|.*\.(avi|m4v|mkv|mov|mp4|mpe?g|webm)", re.IGNORECASE)
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_LETTERBOX_GREY = 114
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        pixels: uint8 ``(height, width, 3)``, RGB in [0, 255], upright.
+        source: Where it comes from, as the user named it; empty for an array.
+    """
+
+    pixels: Pixels
+    source: str = ""
+
+    @property
+    def width(self) -> int:
+        """Width in pixels, upright."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Height in pixels, upright."""
+        return int(self.pixels.shape[0])
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which part of a picture lies where in the network's input; both parts as left, top, width, height in pixels.
+
+    Attributes:
+        picture: The part of the picture that is taken.
+        input: The part of the input that it fills.
+        size: ``(height, width)`` of the input.
+        picture_size: ``(height, width)`` of the picture.
+    """
+
+    picture: tuple[int, int, int, int]
+    input: tuple[int, int, int, int]
+    size: tuple[int, int]
+    picture_size: tuple[int, int]
+
+    def boxes_in_picture(self, boxes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Map boxes back to the picture.
+
+        Args:
+            boxes: ``(count, 4)`` as x1, y1, x2, y2 in 0…1 of the input.
+
+        Returns:
+            The same in pixels of the picture, cut at its borders; float64.
+        """
+        height, width = self.size
+        left, top, taken_width, taken_height = self.picture
+        x, y, filled_width, filled_height = self.input
+        pixels = np.asarray(boxes, np.float64) * (width, height, width, height) - (x, y, x, y)
+        scale = (taken_width / filled_width, taken_height / filled_height) * 2
+        high = (self.picture_size[1], self.picture_size[0]) * 2
+        return np.clip(pixels * scale + (left, top, left, top), 0, high)
+
+    def mask_in_picture(self, mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Map a mask of classes back to the picture.
+
+        Args:
+            mask: int32 ``(height, width)`` at the input's size.
+
+        Returns:
+            int32 at the picture's size, by nearest neighbour; −1 where the input does not see the picture.
+        """
+        left, top, width, height = self.picture
+        x, y, filled_width, filled_height = self.input
+        part = Image.fromarray(np.ascontiguousarray(mask[y : y + filled_height, x : x + filled_width], np.int32))
+        whole = np.full(self.picture_size, -1, np.int32)
+        whole[top : top + height, left : left + width] = part.resize((width, height), Image.Resampling.NEAREST)
+        return whole
+
+
+def find_pictures(sources: Iterable[str | Path]) -> list[str]:
+    """Return the pictures that files, folders and globs name, in a fixed order.
+
+    A file is taken as it is, whether it can be read or not; a folder gives its pictures by name, a glob
+    its matches by name.
+
+    Raises:
+        PictureError: A folder or glob holds no picture.
+        OptionError: A source is a video or a camera.
+    """
+    return [picture for source in sources for picture in _pictures_of(str(source))]
+
+
+def read_picture(path: str | Path) -> Picture:
+    """Read a picture; of an animation, the first frame.
+
+    Raises:
+        PictureError: It is missing, damaged, no picture, too large, or of a kind that has no certain colours.
+    """
+    source = str(path)
+    if not Path(path).is_file():
+        problem = "is not a file" if Path(path).exists() else "does not exist"
+        raise PictureError(f"Picture {source!r} {problem}. Name a picture, a folder or a glob.")
+    try:
+        # Pillow warns of damaged EXIF data and of large pictures that it opens all the same.
+        with warnings.catch_warnings(), Image.open(path, formats=_formats()) as image:
+            warnings.simplefilter("ignore")
+            image.load()
+            return Picture(np.array(_rgb(_upright(image), source)), source)
+    except PictureError:
+        raise
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise PictureError(f"Picture {source!r} has more than {limit:,} pixels. Make it smaller.") from error
+    except UnidentifiedImageError as error:
+        raise PictureError(
+            f"Picture {source!r} is no picture that edgecv reads. Use JPEG, PNG, WebP, TIFF, BMP or GIF."
+        ) from error
+    except Exception as error:  # Pillow's decoders raise a dozen types on damaged bytes
+        problem = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise PictureError(f"Picture {source!r} cannot be read: {problem}. Save it again as PNG or JPEG.") from error
+
+
+def picture_of_array(array: np.ndarray[Any, Any]) -> Picture:
+    """Take an array as a picture.
+
+    Args:
+        array: uint8 ``(height, width, 3)`` RGB, or ``(height, width)`` or ``(height, width, 1)`` luminance.
+
+    Raises:
+        PictureError: Its shape or type is another one.
+    """
+    grey = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
+    if array.dtype != np.uint8 or not (grey or (array.ndim == 3 and array.shape[2] == 3)) or 0 in array.shape:
+        raise PictureError(
+            f"An array of {array.dtype} {list(array.shape)} is no picture. Give uint8 (height, width, 3) in RGB."
+        )
+    if grey:
+        array = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
+    return Picture(array)
+
+
+def place(fit: Fit, picture_size: tuple[int, int], size: tuple[int, int]) -> Placement:
+    """Say which part of a picture goes where.
+
+    Args:
+        fit: How pictures become the network's size.
+        picture_size: ``(height, width)`` of the picture, in pixels.
+        size: ``(height, width)`` of the network's input.
+    """
+    height, width = picture_size
+    taken, filled = (0, 0, width, height), (0, 0, size[1], size[0])
+    if fit.mode == "crop":
+        taken = _centre(picture_size, size, fit.fraction)
+    elif fit.mode == "letterbox":
+        scale = min(size[0] / height, size[1] / width)
+        new = [max(1, min(limit, round(side * scale))) for side, limit in zip(picture_size, size, strict=True)]
+        filled = ((size[1] - new[1]) // 2, (size[0] - new[0]) // 2, new[1], new[0])
+    return Placement(picture=taken, input=filled, size=size, picture_size=picture_size)
+
+
+def fit_picture(pixels: Pixels, fit: Fit, size: tuple[int, int], channels: int = 3) -> Pixels:
+    """Bring a picture to the network's size.
+
+    Args:
+        pixels: uint8 ``(height, width, 3)`` RGB.
+        fit: How.
+        size: ``(height, width)`` of the network's input, in pixels.
+        channels: 3 = RGB, 1 = luminance (ITU-R 601).
+
+    Returns:
+        uint8 ``(height, width, channels)``; smoothed where it becomes smaller.
+    """
+    placement = place(fit, (pixels.shape[0], pixels.shape[1]), size)
+    image = Image.fromarray(pixels)
+    if channels == 1:
+        image = image.convert("L")
+    left, top, width, height = placement.picture
+    image = image.crop((left, top, left + width, top + height))
+    x, y, filled_width, filled_height = placement.input
+    part = image.resize((filled_width, filled_height), _FILTERS[fit.filter])
+    whole = np.full((*size, channels), _LETTERBOX_GREY, np.uint8)
+    whole[y : y + filled_height, x : x + filled_width] = np.asarray(part).reshape(filled_height, filled_width, channels)
+    return whole
+
+
+def _pictures_of(source: str) -> list[str]:
+    path = Path(source)
+    if path.is_dir():
+        found = sorted(str(file) for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and _visible(file))
+        if not found:
+            raise PictureError(f"Folder {source!r} holds no picture. Name one with JPEG, PNG or WebP files.")
+        return found
+    if path.exists():
+        return [source]
+    if _VIDEO.fullmatch(source):
+        raise OptionError(f"{source!r} is no picture: this version reads pictures, folders and globs.")
+    if not glob.has_magic(source):
+        return [source]
+    # Sorted: the order of a folder's entries depends on its history. Path.glob takes no absolute patterns.
+    found = sorted(each for each in glob.glob(source, recursive=True) if Path(each).is_file())  # noqa: PTH207
+    if not found:
+        raise PictureError(f"Glob {source!r} matches no file. Check its folder and suffix.")
+    return found
+
+
+def _visible(file: Path) -> bool:
+    return file.is_file() and not file.name.startswith(".")
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # viewers, too, show a picture with damaged EXIF data as it lies
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _rgb(image: Image.Image, source: str) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and _has_16_bits(image)):
+        # 65535 is white: 257 steps a grey level.
+        wide = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        kind = "integers" if image.mode == "I" else "floating-point numbers"
+        raise PictureError(f"Picture {source!r} has 32-bit {kind}, whose white is unknown. Save it with 8 or 16 bits.")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _has_16_bits(image: Image.Image) -> bool:
+    """Tell whether mode ``I`` stands for 16 bits; Pillow opens such PGM, and older versions such PNG, files so."""
+    return getattr(image, "format", None) in ("PNG", "PPM")
+
+
+def _centre(picture_size: tuple[int, int], size: tuple[int, int], fraction: float) -> tuple[int, int, int, int]:
+    scale = min(has / wants for has, wants in zip(picture_size, size, strict=True)) * fraction
+    # Rounded as the published evaluations do: sides down, offsets up. The tiny term undoes float rounding.
+    height, width = (max(1, int(side * scale + 1e-6)) for side in size)
+    return (picture_size[1] - width + 1) // 2, (picture_size[0] - height + 1) // 2, width, height

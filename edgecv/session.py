@@ -1,0 +1,245 @@
+"""The noun Session: an artifact, opened on a device, that takes pictures and gives answers."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from edgecv import metadata, registry
+from edgecv.errors import ArtifactError, OptionError, PictureError, PluginError
+from edgecv.pictures import Picture, Placement, fit_picture, picture_of_array, place, read_picture
+from edgecv.preprocess import Preprocess
+from edgecv.results import Prediction, interpret
+from edgecv.runtime import Arrays, Runner, Runtime
+
+__all__ = ["Session", "known_suffixes", "load", "runtime_of"]
+
+Source = str | Path | np.ndarray[Any, Any] | Picture
+Results = list[dict[str, Any]]
+
+
+def load(path: str | Path, *, device: str = "cpu", threads: int | None = None, check: bool = True) -> "Session":
+    """Open an artifact.
+
+    Args:
+        path: A file that edgecv exported.
+        device: ``"cpu"`` or ``"cuda"``.
+        threads: Threads within an operator; the default is the engine's.
+        check: Refuse an artifact whose bytes disagree with its digest.
+
+    Raises:
+        ArtifactError: It is no such file; DigestError: it is damaged.
+        MissingExtraError: The engine is not installed.
+        DeviceError: The device does not run.
+        OptionError: ``threads`` is below 1.
+    """
+    path = Path(path)
+    name, runtime = runtime_of(path)
+    document = runtime.read_metadata(path)
+    if check:
+        metadata.check_digest(path, document)
+    return Session(path, document, runtime.open(path, device=device, threads=threads), runtime_name=name)
+
+
+def runtime_of(path: Path) -> tuple[str, Runtime]:
+    """Return name and runtime that open an artifact.
+
+    Raises:
+        ArtifactError: There is no such file, or its suffix is none of an artifact.
+    """
+    found = registry.runtime_for(path.suffix.lower())
+    if found is None:
+        raise ArtifactError(f"{str(path)!r} is no artifact: its suffix is none of {', '.join(known_suffixes())}.")
+    if not path.exists():
+        raise ArtifactError(f"Artifact {str(path)!r} does not exist. Name a file that edgecv exported.")
+    return found
+
+
+def known_suffixes() -> list[str]:
+    """Return the suffixes that the installed runtimes open, sorted."""
+    suffixes: set[str] = set()
+    for name in registry.runtime_names():
+        try:
+            suffixes.update(registry.load_runtime(name).suffixes)
+        except PluginError:  # a broken plugin breaks itself only
+            continue
+    return sorted(suffixes)
+
+
+class Session:
+    """An opened artifact.
+
+    Attributes:
+        path: The artifact.
+        metadata: What edgecv wrote into it.
+        runtime: Name of the runtime that opened it.
+    """
+
+    def __init__(self, path: Path, document: dict[str, Any], runner: Runner, *, runtime_name: str) -> None:
+        self.path = path
+        self.metadata = document
+        self.runtime = runtime_name
+        self._runner = runner
+        self._preprocess = _preprocess(path, document)
+        self._input = _picture_input(path, document, runner)
+        self._outputs = _output_names(document, runner)
+        self._labels = [str(label) for label in document.get("labels") or ()]
+
+    @property
+    def device(self) -> str:
+        """The device that really runs it."""
+        return self._runner.device
+
+    @property
+    def provider(self) -> str:
+        """What the engine says it runs on."""
+        return self._runner.provider
+
+    @property
+    def runner(self) -> Runner:
+        """The artifact as the engine opened it."""
+        return self._runner
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures per run; 1 where the batch is dynamic, so that no answer depends on its neighbours."""
+        return self._input.shape[0] or 1
+
+    # A str is a Sequence of str, too; the first signature is the one that counts.
+    @overload
+    def predict(self, source: Source, *, top_k: int = 5) -> Results: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(self, source: Sequence[Source], *, top_k: int = 5) -> list[Results]: ...
+
+    def predict(self, source: Source | Sequence[Source], *, top_k: int = 5) -> Results | list[Results]:
+        """Answer for a picture, or for each picture of a list.
+
+        Args:
+            source: A file, a uint8 array ``(height, width, 3)`` RGB, or a list of these; any size.
+            top_k: Classification: how many of the best classes to give.
+
+        Returns:
+            The results of ``predict --json``: classification ``{"score", "class", "label"}``, detection
+            with ``"box"`` in pixels of the source, segmentation ``{"class", "label", "pixels"}``, any other
+            task a summary of each output. For a list, one such list a picture.
+
+        Raises:
+            PictureError: A picture cannot be read.
+            OptionError: ``top_k`` is below 1.
+        """
+        if isinstance(source, str | Path | np.ndarray | Picture):
+            return self.predict_pictures([_picture(source)], top_k=top_k)[0].results
+        return [each.results for each in self.predict_pictures([_picture(one) for one in source], top_k=top_k)]
+
+    def predict_pictures(self, pictures: Sequence[Picture], *, top_k: int = 5) -> list[Prediction]:
+        """Answer for pictures that were read already, in their order; times and masks included.
+
+        Raises:
+            OptionError: ``top_k`` is below 1.
+            ArtifactError: The artifact answers with what is no number.
+        """
+        if top_k < 1:
+            raise OptionError(f"top-k must be at least 1, got {top_k}.")
+        step = self.batch_size
+        batches = [pictures[begin : begin + step] for begin in range(0, len(pictures), step)]
+        return [prediction for batch in batches for prediction in self._predict_batch(batch, top_k)]
+
+    def run(self, batch: np.ndarray[Any, Any]) -> Arrays:
+        """Run the bare artifact.
+
+        Args:
+            batch: ``(batch, height, width, channels)`` of the artifact's own type and size.
+
+        Returns:
+            Output name → array, in the artifact's order.
+
+        Raises:
+            OptionError: The shape or type is another one.
+        """
+        outputs = self._runner.run({self._input.name: batch})
+        return {name: outputs[name] for name in self._outputs}
+
+    def feed(self, pictures: Sequence[Picture]) -> np.ndarray[Any, Any]:
+        """Bring pictures to what `run` takes: ``(pictures, height, width, channels)``, not yet a full batch."""
+        _, height, width, channels = self._input.shape
+        fitted = [fit_picture(each.pixels, self._preprocess.fit, (height, width), channels) for each in pictures]
+        batch = np.stack(fitted)
+        if self._input.dtype == "uint8":
+            return batch
+        return np.ascontiguousarray(self._preprocess.apply(batch.astype(np.float32), np), np.float32)
+
+    def _predict_batch(self, pictures: Sequence[Picture], top_k: int) -> list[Prediction]:
+        begin = time.perf_counter()
+        batch = self.feed(pictures)
+        lacking = self.batch_size - len(pictures)
+        if lacking:  # an artifact of a fixed batch takes full ones only
+            batch = np.concatenate([batch, np.repeat(batch[-1:], lacking, axis=0)])
+        outputs = self.run(batch)
+        predictions = [
+            interpret(
+                {name: array[index] for name, array in outputs.items()},
+                task=str(self.metadata["task"]),
+                labels=self._labels,
+                top_k=top_k,
+                placement=self._place(picture),
+            )
+            for index, picture in enumerate(pictures)
+        ]
+        milliseconds = round(1000 * (time.perf_counter() - begin) / len(pictures), 3)
+        return [replace(prediction, milliseconds=milliseconds) for prediction in predictions]
+
+    def _place(self, picture: Picture) -> Placement:
+        _, height, width, _ = self._input.shape
+        return place(self._preprocess.fit, (picture.height, picture.width), (height, width))
+
+
+@dataclass(frozen=True)
+class _PictureInput:
+    """The artifact's input: name, type and ``(batch or None, height, width, channels)``."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, int, int, int]
+
+
+def _picture(source: Source) -> Picture:
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, np.ndarray):
+        return picture_of_array(source)
+    if isinstance(source, str | Path):
+        return read_picture(source)
+    raise PictureError(f"A {type(source).__name__} is no picture. Give a file or a uint8 array.")
+
+
+def _preprocess(path: Path, document: dict[str, Any]) -> Preprocess:
+    try:
+        return Preprocess.from_json(document["preprocess"])
+    except (OptionError, TypeError) as error:
+        raise ArtifactError(f"{str(path)!r} has damaged edgecv metadata: {error}. Export it again.") from error
+
+
+def _picture_input(path: Path, document: dict[str, Any], runner: Runner) -> _PictureInput:
+    if len(runner.inputs) == 1:
+        info = runner.inputs[0]
+        sides = info.shape[1:]
+        if len(sides) == 3 and None not in sides and sides[2] in (1, 3) and info.dtype in ("uint8", "float32"):
+            batch, height, width, channels = info.shape
+            return _PictureInput(info.name, info.dtype, (batch, height or 0, width or 0, channels or 0))
+    taken = ", ".join(f"{info.name} {info.dtype} {list(info.shape)}" for info in runner.inputs) or "nothing"
+    raise ArtifactError(
+        f"{str(path)!r} takes {taken}, where its metadata say {document['input']}: "
+        "edgecv needs one input of pictures. Export it again."
+    )
+
+
+def _output_names(document: dict[str, Any], runner: Runner) -> list[str]:
+    """Return the outputs in the metadata's order, which no converter changes; the engine's where they differ."""
+    names = [info.name for info in runner.outputs]
+    listed = document["outputs"]
+    said = [str(each.get("name")) for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    return said if sorted(said) == sorted(names) else names
