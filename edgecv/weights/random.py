@@ -3,6 +3,8 @@
 A freshly initialised deep network answers every picture alike, so that nothing can be verified on it.
 Here the kernels are He-normal, the statistics of every BatchNorm are those of one batch of real photos,
 and the last layers are scaled so that their outputs spread over those photos.
+
+Reference: He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, https://arxiv.org/abs/1502.01852.
 """
 
 import contextlib
@@ -16,6 +18,7 @@ import numpy as np
 from keras import layers, ops
 from PIL import Image
 
+from edgecv.errors import OptionError
 from edgecv.photos import shipped_photos
 from edgecv.preprocess import Preprocess
 
@@ -111,7 +114,8 @@ def _calibration_batch(model: keras.Model, preprocess: Preprocess) -> Any | None
     _, height, width, channels = model.inputs[0].shape
     size = (width or _UNKNOWN_SIDE, height or _UNKNOWN_SIDE)
     batch = np.stack([_picture(photo, size, channels or 3) for photo in shipped_photos().values()])
-    with contextlib.suppress(IndexError, ValueError):  # a scaling of three channels for another number
+    with contextlib.suppress(OptionError):  # a scaling of three channels for another number: pixels as they are
+        preprocess.check_channels(batch.shape[-1])
         batch = preprocess.apply(batch, np)
     return ops.convert_to_tensor(batch.astype("float32"))
 
