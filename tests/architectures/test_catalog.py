@@ -1,0 +1,150 @@
+"""Every network's size against a number from outside, and the description against the network."""
+
+import math
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from edgecv import registry
+from edgecv.errors import ArchitectureError
+
+# keras.io/api/applications documents rounded counts; these are the exact totals that the summaries of
+# the published networks print, BatchNorm statistics included.
+KERAS_TOTALS = {
+    "densenet121": 8_062_504,
+    "efficientnet_b0": 5_330_571,
+    "inception_v3": 23_851_784,
+    "mobilenet": 4_253_864,
+    "mobilenet_v2": 3_538_984,
+    "resnet50": 25_636_712,
+    "resnet101": 44_707_176,
+    "resnet152": 60_419_944,
+    "vgg16": 138_357_544,
+    "vgg19": 143_667_240,
+    "xception": 22_910_480,
+}
+# Trainable parameters: torchvision's model pages for the ResNets; for the Lite networks the sizes of the
+# weight files that their authors published, as timm lists them too.
+TRAINABLE = {
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "efficientnet_lite0": 4_652_008,
+    "efficientnet_lite1": 5_416_680,
+    "efficientnet_lite2": 6_092_072,
+}
+# By hand, layer by layer: kernel height × width × in × out + out.
+BY_HAND = {
+    # C1, C3 (every map connected), C5, F6, output; in the paper C3 has 1,516 and the pools have weights.
+    "lenet5": (25 * 1 * 6 + 6)
+    + (25 * 6 * 16 + 16)
+    + (25 * 16 * 120 + 120)
+    + (120 * 84 + 84)
+    + (84 * 10 + 10),  # 61,706
+    # Five convolutions; 3 × 3 × 256 values remain of 28 × 28 after three pools; three dense layers.
+    "fashion_cnn": (49 * 1 * 64 + 64)
+    + (9 * 64 * 128 + 128)
+    + (9 * 128 * 128 + 128)
+    + (9 * 128 * 256 + 256)
+    + (9 * 256 * 256 + 256)
+    + (3 * 3 * 256 * 128 + 128)
+    + (128 * 64 + 64)
+    + (64 * 10 + 10),  # 1,413,834, as in the book
+}
+NAMES = sorted((*KERAS_TOTALS, *TRAINABLE, *BY_HAND))
+FRAMEWORKS = {"keras", "tensorflow", "jax", "torch", "onnx"}
+
+
+@pytest.fixture(autouse=True)
+def _cheap_initialisers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting needs no random numbers: 600 million of them would take most of the time."""
+
+    def zeros(_: object, shape: tuple[int, ...], dtype: str | None = None, **__: object) -> object:
+        return keras.ops.zeros(shape, dtype)
+
+    for initialiser in ("GlorotUniform", "HeNormal", "VarianceScaling", "RandomNormal"):
+        monkeypatch.setattr(getattr(keras.initializers, initialiser), "__call__", zeros)
+
+
+def test_every_registered_architecture_of_edgecv_is_counted_here() -> None:
+    ours = [
+        name
+        for name in registry.architecture_names()
+        if registry.distribution("edgecv.architectures", name)[0] == "edgecv"
+    ]
+    assert ours == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_network_is_what_its_description_says(name: str) -> None:
+    architecture = registry.load_architecture(name)
+    model = architecture.build()
+    trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+    assert architecture.name == model.name == name
+    assert model.count_params() == architecture.parameters
+    assert architecture.parameters == KERAS_TOTALS.get(name, architecture.parameters)
+    assert trainable == TRAINABLE.get(name, trainable)
+    assert architecture.parameters == BY_HAND.get(name, architecture.parameters)
+    assert model.input_shape == (None, *architecture.input_shape)
+    assert model.output_shape == (None, architecture.classes)
+    assert (model.layers[0].name, model.layers[-1].name) == ("image", "predictions")
+    assert model.layers[-1].activation is keras.activations.softmax
+    assert "https://" in architecture.reference or "3rd edition" in architecture.reference
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_preprocess_fits_the_network_s_channels(name: str) -> None:
+    architecture = registry.load_architecture(name)
+    architecture.preprocess.check_channels(architecture.input_shape[2])
+    assert ("imagenet" in architecture.weights) == (name in registry.names("edgecv.weights"))
+
+
+# keras.applications' own preprocess_input says which of the three scalings each family uses.
+@pytest.mark.parametrize(
+    "name", ["densenet121", "inception_v3", "mobilenet", "mobilenet_v2", "resnet50", "vgg16", "vgg19", "xception"]
+)
+def test_scaling_equals_keras_own(name: str) -> None:
+    module = getattr(keras.applications, {"densenet121": "densenet", "resnet50": "resnet"}.get(name, name))
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 5, 6, 3)).astype("float32")
+    ours = registry.load_architecture(name).preprocess.apply(pixels, np)
+    np.testing.assert_allclose(ours, module.preprocess_input(pixels.copy()), rtol=1e-5, atol=1e-5)
+
+
+def test_listing_imports_no_framework() -> None:
+    code = (
+        "import sys; from edgecv import registry; "
+        "[registry.load_architecture(name) for name in registry.architecture_names()]; print(*sys.modules)"
+    )
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert not FRAMEWORKS & set(loaded)
+
+
+def test_layer_names_do_not_depend_on_what_was_built_before() -> None:
+    build = registry.load_architecture("xception").build
+    first, second = ([weight.path for weight in build().weights] for _ in range(2))
+    assert first == second
+
+
+def test_other_sizes_and_classes() -> None:
+    model = registry.load_architecture("mobilenet_v2").build(input_size=(96, 128), classes=7)
+    assert (model.input_shape, model.output_shape) == ((None, 96, 128, 3), (None, 7))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "classes", "message"),
+    [
+        ("lenet5", (28, 28), None, "lenet5 needs an input of at least 32x32 pixels, got 28x28."),
+        ("fashion_cnn", (7, 28), None, "fashion_cnn needs an input of at least 8x8 pixels, got 7x28."),
+        ("inception_v3", (74, 299), None, "inception_v3 needs an input of at least 75x75 pixels, got 74x299."),
+        ("resnet18", None, 0, "resnet18 needs at least 1 class, got 0."),
+    ],
+)
+def test_what_cannot_be_built_is_refused(
+    name: str, size: tuple[int, int] | None, classes: int | None, message: str
+) -> None:
+    with pytest.raises(ArchitectureError, match=f"^{re.escape(message)}$"):
+        registry.load_architecture(name).build(input_size=size, classes=classes)
