@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from edgecv.errors import OptionError
 from edgecv.runtime import TensorInfo
 
@@ -22,6 +20,8 @@ def check_feeds(feeds: Mapping[str, Any], inputs: Sequence[TensorInfo], optional
     Raises:
         OptionError: One is missing, unknown, or of another shape or type.
     """
+    import numpy as np  # `edgecv list` imports runtimes and needs no arrays
+
     known = {info.name: info for info in (*inputs, *optional)}
     missing = [info.name for info in inputs if info.name not in feeds]
     unknown = [name for name in feeds if name not in known]

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from edgecv.errors import ArtifactError, DeviceError, MissingExtraError
 from edgecv.runtime import Arrays, TensorInfo
 from edgecv.runtimes import tflite_container
@@ -149,21 +147,24 @@ class LiteRtRunner:
         Raises:
             OptionError: An array's shape or type is not what the file takes.
         """
+        import numpy as np  # `edgecv list` imports runtimes and needs no arrays
+
         check_feeds(feeds, self._inputs)
-        self._resize(feeds)
-        for name, array in feeds.items():
-            self._interpreter.set_tensor(self._input_index[name], np.ascontiguousarray(array))
+        arrays = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+        self._resize(arrays)
+        for name, array in arrays.items():
+            self._interpreter.set_tensor(self._input_index[name], array)
         self._interpreter.invoke()
         # get_tensor copies: the arrays outlive the next run.
         return {name: self._interpreter.get_tensor(index) for name, index in self._output_index.items()}
 
-    def _resize(self, feeds: Mapping[str, Any]) -> None:
+    def _resize(self, arrays: Mapping[str, Any]) -> None:
         now = {each["index"]: tuple(each["shape"]) for each in self._interpreter.get_input_details()}
         changed = False
-        for name, array in feeds.items():
+        for name, array in arrays.items():
             index = self._input_index[name]
-            if now[index] != np.shape(array):
-                self._interpreter.resize_tensor_input(index, np.shape(array), strict=True)
+            if now[index] != array.shape:
+                self._interpreter.resize_tensor_input(index, array.shape, strict=True)
                 changed = True
         if changed:
             self._interpreter.allocate_tensors()
@@ -201,6 +202,8 @@ def _named(details: list[dict[str, Any]], names: list[tuple[str, int]]) -> list[
 
 
 def _info(name: str, detail: Mapping[str, Any]) -> TensorInfo:
+    import numpy as np
+
     signature = detail["shape_signature"]
     # The signature of a tensor without a dynamic side may be empty.
     sides = signature if len(signature) == len(detail["shape"]) else detail["shape"]

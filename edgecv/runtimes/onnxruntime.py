@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from edgecv.errors import DeviceError, MissingExtraError
 from edgecv.runtime import Arrays, TensorInfo
 from edgecv.runtimes import onnx_container
@@ -90,6 +88,8 @@ class OnnxRuntime:
         """Run a tiny graph on a device; say why that fails, None where it runs."""
         import tempfile
 
+        import numpy as np
+
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "identity.onnx"
             path.write_bytes(_IDENTITY)
@@ -167,6 +167,8 @@ class OnnxRunner:
         Raises:
             OptionError: An array's shape or type is not what the file takes.
         """
+        import numpy as np  # `edgecv list` imports runtimes and needs no arrays
+
         check_feeds(feeds, self._inputs, self._optional)
         names = [info.name for info in self._outputs]
         values = self._session.run(names, {name: np.ascontiguousarray(array) for name, array in feeds.items()})
