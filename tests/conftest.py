@@ -1,13 +1,15 @@
 """Tiny artifacts of both formats, made by the formats' own libraries."""
 
+import copy
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-# What every artifact's metadata hold, for tests that put their own into a file.
-DOCUMENT: dict[str, Any] = {
+_DOCUMENT: dict[str, Any] = {
     "edgecv_version": "0.1.0",
     "model": "tiny",
     "task": "classification",
@@ -24,45 +26,64 @@ DOCUMENT: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="session")
-def bare_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ONNX file without edgecv metadata: the mean of each colour over 4 × 4 pixels, as a share of 255."""
-    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
-    path.write_bytes(tiny_onnx(1))
-    return path
+@pytest.fixture
+def document() -> dict[str, Any]:
+    """Metadata of the tiny network."""
+    return copy.deepcopy(_DOCUMENT)
 
 
 @pytest.fixture(scope="session")
-def bare_tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same network as a TFLite file."""
-    path = tmp_path_factory.mktemp("tflite") / "tiny.tflite"
-    path.write_bytes(tiny_tflite(1))
-    return path
+def make_bare() -> Callable[..., bytes]:
+    """Make a tiny file without edgecv metadata: the mean of each colour over 4 × 4 pixels, as a share of 255."""
+    return _make_bare
 
 
 @pytest.fixture(params=["onnx", "tflite"])
 def bare(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A private copy of the tiny file, in each format."""
-    source: Path = request.getfixturevalue(f"bare_{request.param}")
+    """A private tiny file without metadata, in each format."""
     path = tmp_path / f"tiny.{request.param}"
-    path.write_bytes(source.read_bytes())
+    path.write_bytes(_make_bare(request.param))
     return path
 
 
 @pytest.fixture
-def artifact(bare: Path) -> Path:
-    """A private copy of the tiny file with sealed metadata, in each format."""
+def seal() -> Callable[[Path, dict[str, Any]], Path]:
+    """Seal metadata into a file."""
+    return _seal
+
+
+@pytest.fixture
+def artifact(bare: Path, document: dict[str, Any]) -> Path:
+    """A private tiny artifact, in each format."""
+    return _seal(bare, document)
+
+
+@pytest.fixture
+def dynamic(bare: Path, document: dict[str, Any]) -> Path:
+    """The same of a dynamic batch."""
+    bare.write_bytes(_make_bare(bare.suffix[1:], None))
+    document["input"]["shape"][0] = document["outputs"][0]["shape"][0] = None
+    return _seal(bare, document)
+
+
+def _seal(path: Path, document: dict[str, Any]) -> Path:
     from edgecv import metadata, registry
 
-    found = registry.runtime_for(bare.suffix)
+    found = registry.runtime_for(path.suffix)
     assert found is not None
-    metadata.seal(bare, DOCUMENT, found[1])
-    return bare
+    metadata.seal(path, document, found[1])
+    return path
 
 
-def tiny_onnx(batch: int | str) -> bytes:
+@functools.cache
+def _make_bare(form: str, batch: int | None = 1, dtype: str = "uint8") -> bytes:
+    return (_onnx if form == "onnx" else _tflite)(batch, dtype)
+
+
+def _onnx(batch: int | None, dtype: str) -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
+    kind = TensorProto.UINT8 if dtype == "uint8" else TensorProto.FLOAT
     nodes = [
         helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["floats"], ["means"], axes=[1, 2], keepdims=0),
@@ -71,19 +92,19 @@ def tiny_onnx(batch: int | str) -> bytes:
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, [batch, 4, 4, 3])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [batch, 3])],
+        [helper.make_tensor_value_info("image", kind, [batch or "N", 4, 4, 3])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [batch or "N", 3])],
         [numpy_helper.from_array(np.float32(255), "white")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     return bytes(model.SerializeToString())
 
 
-def tiny_tflite(batch: int | None) -> bytes:
+def _tflite(batch: int | None, dtype: str) -> bytes:
     import tensorflow as tf
 
     class Tiny(tf.Module):  # type: ignore[misc]
-        @tf.function(input_signature=[tf.TensorSpec([batch, 4, 4, 3], tf.uint8, name="image")])  # type: ignore[untyped-decorator]
+        @tf.function(input_signature=[tf.TensorSpec([batch, 4, 4, 3], dtype, name="image")])  # type: ignore[untyped-decorator]
         def __call__(self, image: Any) -> dict[str, Any]:
             return {"probabilities": tf.reduce_mean(tf.cast(image, tf.float32), axis=[1, 2]) / 255.0}
 
