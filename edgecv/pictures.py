@@ -141,10 +141,11 @@ def read_picture(path: str | Path) -> Picture:
         raise PictureError(f"Picture {source!r} {problem}. Name a picture, a folder or a glob.")
     try:
         # Pillow warns of damaged EXIF data and of large pictures that it opens all the same.
-        with warnings.catch_warnings(), Image.open(path, formats=_formats()) as image:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image.load()
-            return Picture(np.array(_rgb(_upright(image), source)), source)
+            with Image.open(path, formats=_formats()) as image:
+                image.load()
+                return Picture(np.array(_rgb(_upright(image), source)), source)
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -152,7 +153,7 @@ def read_picture(path: str | Path) -> Picture:
         raise PictureError(f"Picture {source!r} has more than {limit:,} pixels. Make it smaller.") from error
     except UnidentifiedImageError as error:
         raise PictureError(
-            f"Picture {source!r} is no picture that edgecv reads. Use JPEG, PNG, WebP, TIFF, BMP or GIF."
+            f"Picture {source!r} is damaged or no picture that edgecv reads. Use JPEG, PNG, WebP, TIFF, BMP or GIF."
         ) from error
     except Exception as error:  # Pillow's decoders raise a dozen types on damaged bytes
         problem = " ".join(str(error).split()).rstrip(".") or type(error).__name__
