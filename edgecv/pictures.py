@@ -77,7 +77,7 @@ class Placement:
         picture_size: ``(height, width)`` of the picture.
     """
 
-    picture: tuple[int, int, int, int]
+    picture: tuple[float, float, float, float]
     input: tuple[int, int, int, int]
     size: tuple[int, int]
     picture_size: tuple[int, int]
@@ -108,7 +108,7 @@ class Placement:
         Returns:
             int32 at the picture's size, by nearest neighbour; −1 where the input does not see the picture.
         """
-        left, top, width, height = self.picture
+        left, top, width, height = (round(side) for side in self.picture)
         x, y, filled_width, filled_height = self.input
         part = Image.fromarray(np.ascontiguousarray(mask[y : y + filled_height, x : x + filled_width], np.int32))
         whole = np.full(self.picture_size, -1, np.int32)
@@ -215,9 +215,9 @@ def fit_picture(pixels: Pixels, fit: Fit, size: tuple[int, int], channels: int =
     if channels == 1:
         image = image.convert("L")
     left, top, width, height = placement.picture
-    image = image.crop((left, top, left + width, top + height))
     x, y, filled_width, filled_height = placement.input
-    part = image.resize((filled_width, filled_height), _FILTERS[fit.filter])
+    box = (left, top, left + width, top + height)
+    part = image.resize((filled_width, filled_height), _FILTERS[fit.filter], box)
     whole = np.full((*size, channels), _LETTERBOX_GREY, np.uint8)
     whole[y : y + filled_height, x : x + filled_width] = np.asarray(part).reshape(filled_height, filled_width, channels)
     return whole
@@ -280,8 +280,10 @@ def _has_16_bits(image: Image.Image) -> bool:
     return getattr(image, "format", None) in ("PNG", "PPM")
 
 
-def _centre(picture_size: tuple[int, int], size: tuple[int, int], fraction: float) -> tuple[int, int, int, int]:
+def _centre(
+    picture_size: tuple[int, int], size: tuple[int, int], fraction: float
+) -> tuple[float, float, float, float]:
+    # Not rounded to pixels: the resize takes fractions of them, and a pixel's shift moves a probability by 0.05.
     scale = min(has / wants for has, wants in zip(picture_size, size, strict=True)) * fraction
-    # Rounded as the published evaluations do: sides down, offsets up. The tiny term undoes float rounding.
-    height, width = (max(1, int(side * scale + 1e-6)) for side in size)
-    return (picture_size[1] - width + 1) // 2, (picture_size[0] - height + 1) // 2, width, height
+    height, width = (side * scale for side in size)
+    return (picture_size[1] - width) / 2, (picture_size[0] - height) / 2, width, height
