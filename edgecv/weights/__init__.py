@@ -7,11 +7,12 @@
 Importing this package imports no framework.
 """
 
+import contextlib
 import hashlib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -156,7 +157,40 @@ def _load_file(architecture: Architecture, model: "keras.Model", path: Path) -> 
             f"Weights {str(path)!r} do not fit {architecture.name} or are damaged: {problem[:200]}. "
             "Give a file that was saved from this network, of the same input size and classes."
         ) from error
+    _check_size(model, path)
     return f"file {path.name}"
+
+
+def _check_size(model: "keras.Model", path: Path) -> None:
+    """Refuse a file of a larger network: Keras takes the layers that it finds in place and drops the rest."""
+    import h5py  # type: ignore[import-untyped]
+
+    with contextlib.ExitStack() as stack:
+        file: Any = path
+        if path.suffix == ".keras":
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            file = stack.enter_context(archive.open("model.weights.h5"))
+        stored = _count_numbers(stack.enter_context(h5py.File(file, "r")))
+    if stored is not None and stored != model.count_params():
+        raise WeightsError(
+            f"Weights {str(path)!r} are of another network: they hold {stored} numbers, "
+            f"{model.name} has {model.count_params()}."
+        )
+
+
+def _count_numbers(file: Any) -> int | None:
+    """Count what Keras saved as weights; None for the old layout, which Keras checks itself."""
+    if "layer_names" in file.attrs or "model_weights" in file:
+        return None
+    sizes: list[int] = []
+
+    def visit(name: str, item: Any) -> None:
+        # A trained model's file also has its optimizer; Dropout keeps the state of its generator.
+        if hasattr(item, "size") and not name.startswith("optimizer/") and "seed_generator/" not in name:
+            sizes.append(int(item.size))
+
+    file.visititems(visit)
+    return sum(sizes)
 
 
 def _check_file(path: Path) -> None:

@@ -29,8 +29,10 @@ def unreachable(url: str, *, seconds: float = 5.0) -> str | None:
 
 
 def _ask(url: str, seconds: float) -> str | None:
+    request = urllib.request.Request(url, method="HEAD")
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
+        # Not urlopen(): it keeps the proxies of its first call.
+        with urllib.request.build_opener().open(request, timeout=seconds):
             return None
     except urllib.error.HTTPError as error:
         return f"HTTP {error.code}"

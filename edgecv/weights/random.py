@@ -195,7 +195,9 @@ def _rescale(layer: Any, values: Array) -> None:
     kernel = ops.convert_to_numpy(layer.kernel)
     layer.kernel.assign((kernel * np.float32(factor)).astype("float32"))
     if layer.use_bias:
-        layer.bias.assign((-mean * factor).astype("float32"))
+        # The values hold the old bias already.
+        bias = ops.convert_to_numpy(layer.bias)
+        layer.bias.assign(((bias - mean) * factor).astype("float32"))
 
 
 @contextlib.contextmanager
