@@ -1,0 +1,136 @@
+"""Latency of exported ONNX files beside Keras' own export, over all architectures: `python benchmarks/latency.py`.
+
+All sessions live in one process, ONNX Runtime's spinning is off, and they run in turn. The peer's file is opened
+twice: its ratio to itself is the control. A loss is where the 95 % interval of the ratio lies above the larger of
+1.03 and the control's spread; below 1 ms, where the difference is also above 20 µs. Files are kept in `--folder`,
+so that an interrupted run goes on where it stopped.
+"""
+
+import argparse
+import math
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measuring import compare_rounds, write_csv
+
+import edgecv
+
+_SESSIONS = ("edgecv", "keras", "keras again", "edgecv uint8")
+
+
+def _files(name: str, folder: Path) -> dict[str, Path]:
+    files = {
+        "edgecv": folder / f"{name}.float32.onnx",
+        "keras": folder / f"{name}.keras.onnx",
+        "edgecv uint8": folder / f"{name}.uint8.onnx",
+    }
+    if not all(path.exists() for path in files.values()):
+        _export(name, files)
+    return {**files, "keras again": files["keras"]}
+
+
+def _export(name: str, files: dict[str, Path]) -> None:
+    from edgecv.files import replace_whole
+    from edgecv.quiet import quiet_frameworks
+
+    print(f"exporting {name}", file=sys.stderr)
+    network = edgecv.build(name, weights="random")
+    edgecv.export(edgecv.deploy(network, input_dtype="float32"), to="onnx", path=files["edgecv"], verify=False)
+    edgecv.export(edgecv.deploy(network), to="onnx", path=files["edgecv uint8"], verify=False)
+    with quiet_frameworks(), replace_whole(files["keras"]) as temporary:
+        network(np.zeros((1, *network.input_shape[1:]), np.float32))
+        network.export(str(temporary), format="onnx", verbose=False)
+
+
+def _session(path: Path, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _feed(session: Any) -> dict[str, Any]:
+    given = session.get_inputs()[0]
+    shape = [side if isinstance(side, int) else 1 for side in given.shape]
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return {given.name: pixels if given.type == "tensor(uint8)" else pixels.astype(np.float32)}
+
+
+def _rounds(files: dict[str, Path], threads: int, rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Return the median milliseconds of each session in each round."""
+    sessions = {what: _session(files[what], threads) for what in _SESSIONS}
+    feeds = {what: _feed(session) for what, session in sessions.items()}
+    first = 0.0
+    for what, session in sessions.items():
+        session.run(None, feeds[what])
+        start = time.perf_counter()
+        session.run(None, feeds[what])
+        first = max(first, time.perf_counter() - start)
+    turns = max(5, min(200, math.ceil(seconds / rounds / len(_SESSIONS) / first)))
+    medians: dict[str, list[float]] = {what: [] for what in _SESSIONS}
+    for number in range(rounds):
+        times: dict[str, list[float]] = {what: [] for what in _SESSIONS}
+        for turn in range(turns):
+            # Another one begins each turn: who follows whom matters for the caches.
+            shift = (turn + number) % len(_SESSIONS)
+            for what in (*_SESSIONS[shift:], *_SESSIONS[:shift]):
+                start = time.perf_counter()
+                sessions[what].run(None, feeds[what])
+                times[what].append(time.perf_counter() - start)
+        for what in _SESSIONS:
+            medians[what].append(1e3 * statistics.median(times[what]))
+    return medians
+
+
+def _row(name: str, threads: int, medians: dict[str, list[float]]) -> dict[str, Any]:
+    ratio = compare_rounds(medians["edgecv"], medians["keras"])
+    control = compare_rounds(medians["keras again"], medians["keras"])
+    spread = max(control.high, 1 / control.low)
+    ours, peer = statistics.median(medians["edgecv"]), statistics.median(medians["keras"])
+    loss = ratio.low > max(1.03, spread) and (peer >= 1 or ours - peer > 0.02)
+    return {
+        "network": name,
+        "threads": threads,
+        "edgecv_ms": round(ours, 3),
+        "keras_ms": round(peer, 3),
+        "ratio": round(ratio.value, 3),
+        "ratio_low": round(ratio.low, 3),
+        "ratio_high": round(ratio.high, 3),
+        "keras_to_itself": round(control.value, 3),
+        "control_spread": round(spread, 3),
+        "loss": loss,
+        "edgecv_uint8_ms": round(statistics.median(medians["edgecv uint8"]), 3),
+        "rounds": len(medians["keras"]),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="Default: all architectures.")
+    parser.add_argument("--folder", type=Path, default=Path("build/latency"))
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=10.0, help="Per network and number of threads.")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name in options.names or edgecv.architecture_names():
+        files = _files(name, options.folder)
+        for threads in (1, 2):
+            rows.append(_row(name, threads, _rounds(files, threads, options.rounds, options.seconds)))
+            print(rows[-1], flush=True)
+    for threads in (1, 2):
+        ratios = [row["ratio"] for row in rows if row["threads"] == threads]
+        print(f"{threads} threads: geometric mean {statistics.geometric_mean(ratios):.3f} of {len(ratios)} networks")
+    if not options.names:
+        write_csv(Path(__file__).with_suffix(".csv"), rows)
+
+
+if __name__ == "__main__":
+    main()
