@@ -11,9 +11,9 @@ from edgecv.errors import PluginError
 __all__ = ["Diagnosis", "examine"]
 
 # Distributions that write into one folder: pip installs them together without a word, the last one wins, and
-# removing either breaks the other.
+# removing either breaks the other. The first of those installed is the one to keep.
 _RIVALS = (
-    ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml"),
+    ("onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime"),
     ("tensorflow", "tensorflow-cpu", "tensorflow-intel"),
     ("tflite-runtime", "tflite-runtime-nightly"),
 )
@@ -70,7 +70,7 @@ def examine() -> Diagnosis:
     )
     for clash in _clashes():
         diagnosis.problems.append(f"{' and '.join(clash)} are installed together and overwrite each other.")
-        diagnosis.advice.append(f"pip uninstall -y {' '.join(clash)} && pip install {clash[-1]}")
+        diagnosis.advice.append(f"pip uninstall -y {' '.join(clash)} && pip install {clash[0]}")
     loaded = _load_plugins(diagnosis)
     diagnosis.exporters.extend(_exporter(name, plugin) for name, plugin in loaded["exporter"].items())
     diagnosis.runtimes.extend(_runtime(name, plugin) for name, plugin in loaded["runtime"].items())
