@@ -14,7 +14,7 @@ __all__ = ["Diagnosis", "examine"]
 # removing either breaks the other. The first of those installed is the one to keep.
 _RIVALS = (
     ("onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime"),
-    ("tensorflow", "tensorflow-cpu", "tensorflow-intel"),
+    ("tensorflow", "tensorflow-cpu"),
     ("tflite-runtime", "tflite-runtime-nightly"),
 )
 _PACKAGES = (

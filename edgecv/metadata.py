@@ -13,7 +13,7 @@ from typing import Any
 
 from edgecv.errors import ArtifactError, DigestError
 from edgecv.runtime import Runtime
-from edgecv.runtimes.container import Buffer, mapped, no_metadata, writable
+from edgecv.runtimes.container import no_metadata, readable
 
 __all__ = ["check_digest", "compute_digest", "dump", "load", "seal"]
 
@@ -23,7 +23,7 @@ _ORDER = (
 )  # fmt: skip
 _REQUIRED = ("edgecv_version", "model", "task", "input", "outputs", "preprocess")
 _HEX = re.compile(r"[0-9a-f]{64}")
-_CHUNK = 1 << 24
+_CHUNK = 1 << 22
 
 
 def dump(document: Mapping[str, Any]) -> str:
@@ -74,11 +74,11 @@ def seal(path: Path, document: Mapping[str, Any], runtime: Runtime) -> dict[str,
     # No text can contain its own hash: the placeholder stands where the digest goes and nowhere else.
     placeholder = hashlib.sha256(dump(sealed).encode()).hexdigest()
     runtime.write_metadata(path, {**sealed, "digest": placeholder})
-    with writable(path) as data:
-        places = _places(data, placeholder)
-        digest = _hash(data, places)
+    digest, places = _hash(path, placeholder)
+    with path.open("r+b") as file:
         for place in places:
-            data[place : place + len(digest)] = digest.encode()
+            file.seek(place)
+            file.write(digest.encode())
     return {**sealed, "digest": digest}
 
 
@@ -104,28 +104,27 @@ def compute_digest(path: Path, digest: str) -> str:
     Raises:
         ArtifactError: The file cannot be read.
     """
-    with mapped(path) as data:
-        return _hash(data, _places(data, digest))
+    return _hash(path, digest)[0]
 
 
-def _places(data: Buffer, digest: str) -> list[int]:
-    """Return where the characters stand, as ``data.replace`` would find them."""
-    wanted = digest.encode()
-    places = []
-    place = data.find(wanted)
-    while place >= 0:
-        places.append(place)
-        place = data.find(wanted, place + len(wanted))
-    return places
+def _hash(path: Path, digest: str) -> tuple[str, list[int]]:
+    """Return the sha256 with zeros for the digest, and where the digest stands.
 
-
-def _hash(data: Buffer, places: list[int]) -> str:
-    state = hashlib.sha256()
-    position = 0
-    for place in [*places, len(data)]:
-        for begin in range(position, place, _CHUNK):
-            state.update(data[begin : min(begin + _CHUNK, place)])
-        if place < len(data):
-            state.update(b"0" * 64)
-            position = place + 64
-    return state.hexdigest()
+    The file is read in pieces: mapped, hundreds of megabytes would count as this process's memory.
+    """
+    wanted, zeros = digest.encode(), b"0" * 64
+    state, places = hashlib.sha256(), []
+    with readable(path) as file:
+        offset, rest = 0, b""
+        while piece := file.read(_CHUNK):
+            data = rest + piece
+            done = 0
+            while (place := data.find(wanted, done)) >= 0:
+                places.append(offset + place)
+                done = place + len(wanted)
+            # The last characters may be the beginning of a digest that ends in the next piece.
+            done = max(done, len(data) - len(wanted) + 1, 0)
+            state.update(data[:done].replace(wanted, zeros))
+            offset, rest = offset + done, data[done:]
+        state.update(rest)
+    return state.hexdigest(), places

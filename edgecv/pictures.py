@@ -108,11 +108,14 @@ class Placement:
         Returns:
             int32 at the picture's size, by nearest neighbour; −1 where the input does not see the picture.
         """
-        left, top, width, height = (round(side) for side in self.picture)
+        left, top = (round(side) for side in self.picture[:2])
+        width, height = (max(1, round(side)) for side in self.picture[2:])
         x, y, filled_width, filled_height = self.input
         part = Image.fromarray(np.ascontiguousarray(mask[y : y + filled_height, x : x + filled_width], np.int32))
         whole = np.full(self.picture_size, -1, np.int32)
-        whole[top : top + height, left : left + width] = part.resize((width, height), Image.Resampling.NEAREST)
+        whole[top : top + height, left : left + width] = np.asarray(
+            part.resize((width, height), Image.Resampling.NEAREST)
+        )
         return whole
 
 
@@ -188,7 +191,8 @@ def place(fit: Fit, picture_size: tuple[int, int], size: tuple[int, int]) -> Pla
         size: ``(height, width)`` of the network's input.
     """
     height, width = picture_size
-    taken, filled = (0, 0, width, height), (0, 0, size[1], size[0])
+    taken: tuple[float, float, float, float] = (0, 0, width, height)
+    filled = (0, 0, size[1], size[0])
     if fit.mode == "crop":
         taken = _centre(picture_size, size, fit.fraction)
     elif fit.mode == "letterbox":
@@ -280,9 +284,7 @@ def _has_16_bits(image: Image.Image) -> bool:
     return getattr(image, "format", None) in ("PNG", "PPM")
 
 
-def _centre(
-    picture_size: tuple[int, int], size: tuple[int, int], fraction: float
-) -> tuple[float, float, float, float]:
+def _centre(picture_size: tuple[int, int], size: tuple[int, int], fraction: float) -> tuple[float, float, float, float]:
     # Not rounded to pixels: the resize takes fractions of them, and a pixel's shift moves a probability by 0.05.
     scale = min(has / wants for has, wants in zip(picture_size, size, strict=True)) * fraction
     height, width = (side * scale for side in size)

@@ -151,3 +151,15 @@ def test_every_truncation_is_refused(artifact: Path) -> None:
         artifact.write_bytes(whole[:size])
         with pytest.raises(ArtifactError):
             metadata.check_digest(artifact, runtime.read_metadata(artifact))
+
+
+@pytest.mark.parametrize("size", [1, 64, 65, 100, 191, 192, 193])
+def test_pieces_may_cut_a_digest_anywhere(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = hashlib.sha256(b"x").hexdigest()
+    content = b"a" * 40 + digest.encode() * 2 + b"b" * 70 + digest.encode()
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    monkeypatch.setattr(metadata, "_CHUNK", size)
+    expected = hashlib.sha256(content.replace(digest.encode(), b"0" * 64)).hexdigest()
+    assert metadata.compute_digest(path, digest) == expected
+    assert metadata._hash(path, digest)[1] == [40, 104, 238]

@@ -319,3 +319,13 @@ def test_masks_come_back_at_the_pictures_size() -> None:
     assert cropped.tolist() == [[-1, -1, 1, 1, -1, -1], [-1, -1, 2, 2, -1, -1]]
     boxed = place(Fit(mode="letterbox"), (2, 4), (4, 4)).mask_in_picture(np.arange(16, dtype=np.int32).reshape(4, 4))
     assert boxed.tolist() == [[4, 5, 6, 7], [8, 9, 10, 11]]
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.3, 0.5, 0.875, 1.0])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 4), (17, 9)])
+def test_masks_of_any_crop_fit_the_picture(fraction: float, size: tuple[int, int]) -> None:
+    placement = place(Fit(mode="crop", fraction=fraction), size, (4, 4))
+    mask = placement.mask_in_picture(np.full((4, 4), 7, np.int32))
+    assert mask.shape == size
+    assert set(np.unique(mask)) <= {-1, 7}
+    assert (mask == 7).any()

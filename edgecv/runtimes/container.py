@@ -1,13 +1,15 @@
 """Reading and writing the bytes of an artifact's file, with errors of one line."""
 
 import contextlib
+import io
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from edgecv.errors import ArtifactError
 
-__all__ = ["Buffer", "mapped", "no_metadata", "one_line", "unreadable", "writable"]
+__all__ = ["Buffer", "mapped", "no_metadata", "one_line", "readable", "unreadable"]
 
 Buffer = bytes | mmap.mmap
 
@@ -38,7 +40,7 @@ def mapped(path: Path) -> Iterator[Buffer]:
     """
     try:
         with path.open("rb") as file:
-            if file.seek(0, 2) == 0:  # an empty file cannot be mapped
+            if file.seek(0, io.SEEK_END) == 0:  # an empty file cannot be mapped
                 yield b""
                 return
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -48,22 +50,21 @@ def mapped(path: Path) -> Iterator[Buffer]:
 
 
 @contextlib.contextmanager
-def writable(path: Path) -> Iterator[mmap.mmap]:
-    """Yield a file's bytes to change in place.
+def readable(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file opened for reading.
 
     Raises:
-        ArtifactError: The file is missing, empty, or cannot be written.
+        ArtifactError: The file is missing, is a folder, or cannot be read.
     """
     try:
-        with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
-            yield data
-            data.flush()
-    except (OSError, ValueError) as error:  # ValueError: it is empty
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
         raise _cannot_read(path, error) from error
 
 
-def _cannot_read(path: Path, error: Exception) -> ArtifactError:
-    problem = getattr(error, "strerror", None) or error
+def _cannot_read(path: Path, error: OSError) -> ArtifactError:
+    problem = error.strerror or error
     return ArtifactError(
         f"Artifact {str(path)!r} cannot be read: {one_line(problem)}. Name a file that edgecv exported."
     )
