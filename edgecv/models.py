@@ -70,7 +70,7 @@ def build(
         preprocess=architecture.preprocess,
         labels=labels if len(labels) == network.output_shape[-1] else (),
         weights_source=record.source,
-        notes=(record.note,) if record.note else (),
+        notes=(f"Random weights (seed {seed}) are used. {record.note}",) if record.note else (),
     )
     return network
 

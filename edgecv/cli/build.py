@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from edgecv.cli.common import emit_json, json_option, progress, warn
-from edgecv.cli.model_options import SIZE, import_modules, weights_options
+from edgecv.cli.common import emit_json, json_option, status, warn
+from edgecv.cli.model_options import import_modules, parse_size, weights_options
 
 __all__ = ["build"]
 
@@ -15,7 +15,9 @@ __all__ = ["build"]
 @click.argument("name")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A .keras file.")
 @weights_options
-@click.option("--input-size", type=SIZE, help="Height and width in pixels. Default: the architecture's.")
+@click.option(
+    "--input-size", type=parse_size, metavar="HxW", help="Height and width in pixels. Default: the architecture's."
+)
 @json_option
 def build(name: str, output: Path, input_size: tuple[int, int] | None, as_json: bool, **options: Any) -> None:
     """Build an architecture and save it as a .keras file that carries its preprocessing and labels."""
@@ -28,7 +30,7 @@ def build(name: str, output: Path, input_size: tuple[int, int] | None, as_json: 
         raise OptionError(f"The output must end in .keras, got {output.name!r}.")
     writable_folder(output)
     import_modules(options["imports"])
-    with progress(f"building {name}"):
+    with status(f"building {name}"):
         network = build_network(
             name,
             weights=options["weights"],

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgecv.cli.common import emit_json, json_option, progress, warn
+from edgecv.cli.common import emit_json, json_option, status, warn
 from edgecv.cli.model_options import head_options, import_modules, input_options, make_deployable, weights_options
 from edgecv.errors import OptionError, VerificationError
 
@@ -49,8 +49,8 @@ def export(
 
     MODEL is an architecture's name (`edgecv list architectures`), a .keras or .h5 file, or a SavedModel folder.
     """
-    from edgecv.pipeline import Original, default_name, make_exporter
     from edgecv.pictures import find_pictures
+    from edgecv.pipeline import Original, default_name, make_exporter
 
     if len(set(formats)) != len(formats):
         raise OptionError(f"--to names a format twice: {', '.join(formats)}.")
@@ -59,7 +59,7 @@ def export(
         raise OptionError(f"-o {str(output)!r} is no folder; with several formats it must be one that exists.")
     pictures = find_pictures([str(images)]) if images is not None else None
     import_modules(options["imports"])
-    with progress("building the original"):
+    with status("building the original"):
         deployable = make_deployable(model, options)
         for note in deployable.notes:
             warn(note)
@@ -81,8 +81,8 @@ def export(
     if as_json:
         weights = {"source": deployable.weights_source, "sha256": original.weights_sha256}
         emit_json({"model": deployable.name, "weights": weights, "artifacts": documents})
-    for error in failures:
-        click.echo(f"Error: {error} Nothing was written.", err=True)
+    for failure in failures:
+        click.echo(f"Error: {failure} Nothing was written.", err=True)
     if failures:
         raise click.exceptions.Exit(1)
 
@@ -109,7 +109,7 @@ def _export_one(
 ) -> dict[str, Any]:
     from edgecv.pipeline import export as run_export
 
-    with progress(f"writing {path.name}"):
+    with status(f"writing {path.name}"):
         artifact = run_export(original, to=exporter, name=name, path=path, verify=verify, devices=devices)
     if not as_json:
         proof = artifact.report.summary() if artifact.report else "not verified"

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from edgecv.preprocess import Preprocess
 
 __all__ = [
-    "BATCH",
-    "SIZE",
     "head_options",
     "import_modules",
     "input_options",
     "make_deployable",
+    "parse_size",
+    "preprocess_option",
     "read_preprocess",
     "weights_options",
 ]
@@ -27,37 +27,23 @@ __all__ = [
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class _Size(click.ParamType):
-    name = "HxW"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Parse ``224x224`` or ``224``."""
-        if isinstance(value, tuple):
-            return value
-        sides = str(value).lower().split("x")
-        if len(sides) == 1:
-            sides *= 2
-        if len(sides) != 2 or not all(side.isascii() and side.isdigit() for side in sides):
-            self.fail(f"{value!r} is no size. Give height and width in pixels, such as 224x224.", param, ctx)
-        return int(sides[0]), int(sides[1])
+def parse_size(value: str) -> tuple[int, int]:
+    """Parse ``224x224`` or ``224`` as height and width in pixels."""
+    sides = value.lower().split("x")
+    if len(sides) == 1:
+        sides *= 2
+    if len(sides) != 2 or not all(side.isascii() and side.isdigit() and int(side) for side in sides):
+        raise click.BadParameter(f"{value!r} is no size. Give height and width in pixels, such as 224x224.")
+    return int(sides[0]), int(sides[1])
 
 
-class _Batch(click.ParamType):
-    name = "N|dynamic"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse a number of pictures; ``dynamic`` is 0."""
-        if isinstance(value, int):
-            return value
-        if value == "dynamic":
-            return 0
-        if not (value.isascii() and value.isdigit() and int(value) > 0):
-            self.fail(f"{value!r} is no batch. Give a number of pictures from 1, or dynamic.", param, ctx)
-        return int(value)
-
-
-SIZE = _Size()
-BATCH = _Batch()
+def parse_batch(value: str) -> int:
+    """Parse a number of pictures; ``dynamic`` is 0."""
+    if value == "dynamic":
+        return 0
+    if not (value.isascii() and value.isdigit() and int(value)):
+        raise click.BadParameter(f"{value!r} is no batch. Give a number of pictures from 1, or dynamic.")
+    return int(value)
 
 
 def weights_options(command: Command) -> Command:
@@ -76,8 +62,10 @@ def weights_options(command: Command) -> Command:
 def input_options(command: Command) -> Command:
     """Add ``--input-size``, ``--batch``, ``--input`` and ``--preprocess``."""
     options = (
-        click.option("--input-size", type=SIZE, help="Height and width in pixels."),
-        click.option("--batch", type=BATCH, default="1", show_default=True, help="Pictures per run."),
+        click.option("--input-size", type=parse_size, metavar="HxW", help="Height and width in pixels."),
+        click.option(
+            "--batch", type=parse_batch, default="1", show_default=True, metavar="N|dynamic", help="Pictures per run."
+        ),
         click.option(
             "--input",
             "input_dtype",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgecv.cli.common import emit_json, json_option, progress, warn
+from edgecv.cli.common import emit_json, json_option, status, warn
 from edgecv.cli.model_options import import_modules, preprocess_option, read_preprocess, weights_options
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def verify(
     if images is not None and against is None:
         raise click.UsageError("--images needs --against MODEL: only recorded pictures have recorded answers.")
     pictures = find_pictures([str(images)]) if images is not None else None
-    with progress("verifying"):
+    with status("verifying"):
         original = _original(artifact, against, options) if against is not None else None
         report = run_verify(artifact, against=original, images=pictures, devices=devices)
     if as_json:

@@ -5,6 +5,7 @@
 together with edgecv's own metadata, by the runtime that opens the format.
 """
 
+import importlib
 from typing import Any
 
 from edgecv.deployable import Deployable
@@ -45,8 +46,8 @@ def _packed(metadata: Any) -> bytes:
 
 
 def _model_metadata(deployable: Deployable) -> Any:
-    from edgecv_tflite import metadata_schema_generated as schema
-
+    # Generated code is untyped.
+    schema: Any = importlib.import_module("edgecv_tflite.metadata_schema_generated")
     graph = schema.SubGraphMetadataT()
     graph.inputTensorMetadata = [_input(schema, deployable)]
     graph.outputTensorMetadata = [_output(schema, deployable, name) for name in deployable.output_names]
