@@ -72,4 +72,7 @@ def _tensor(info: dict[str, Any]) -> str:
 
 
 def _pairs(document: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in document.items())
+    parts = (
+        f"{key} ({_pairs(value)})" if isinstance(value, dict) else f"{key} {value}" for key, value in document.items()
+    )
+    return ", ".join(parts)

@@ -21,6 +21,7 @@ def test_json_is_the_metadata_and_the_operators(artifact: Path, document: dict[s
 def test_people_read_lines(artifact: Path) -> None:
     result = CliRunner().invoke(cli, ["inspect", str(artifact)])
     assert "input             image uint8 [1, 4, 4, 3]\n" in result.stdout
+    assert "preprocess        style none, order rgb, mean [0.0], scale [1.0], resize (mode stretch)\n" in result.stdout
     assert "labels            3: red, green, blue\n" in result.stdout
     assert "digest            agrees\n" in result.stdout
     assert result.stderr == ""
