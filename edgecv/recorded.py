@@ -34,7 +34,7 @@ from edgecv.verification import (
 if TYPE_CHECKING:
     from edgecv.deployable import Deployable
 
-__all__ = ["record_cases", "verify_recorded"]
+__all__ = ["record_cases", "recorded_pictures", "verify_recorded"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -68,17 +68,35 @@ def verify_recorded(
     Raises:
         ArtifactError: The artifact records no cases, or none can be made again here.
     """
+    cases, made = _remade(path, metadata)
+    skipped = len(cases) - len(made)
+    notes = (f"{skipped} recorded pictures are resized otherwise by this Pillow and were left out",) if skipped else ()
+    reports = [_verify_device(path, metadata, name, runtime, device, made) for device in devices]
+    merged = merge(reports)
+    return Report(checks=merged.checks, task=merged.task, notes=(*merged.notes, *notes))
+
+
+def recorded_pictures(path: Path, metadata: Mapping[str, Any]) -> tuple[Pictures, Arrays]:
+    """Return the recorded pictures, made again, and the original's answers on them (sampled where large).
+
+    Raises:
+        ArtifactError: The artifact records no cases, or none can be made again here.
+    """
+    _, made = _remade(path, metadata)
+    answers, _ = _answers([case for case, _ in made])
+    names = tuple(str(case["picture"]) for case, _ in made)
+    return Pictures(names=names, values=np.stack([picture for _, picture in made])), answers
+
+
+def _remade(path: Path, metadata: Mapping[str, Any]) -> tuple[list[Any], list[tuple[Mapping[str, Any], Array]]]:
+    """Return all cases, and those whose picture can be made again, with it."""
     cases = metadata.get("verification", {}).get("cases") or []
     if not cases:
         raise ArtifactError(f"{str(path)!r} records no verification. Export it with --verify, or give --against MODEL.")
     made = [(case, picture) for case in cases if (picture := _made_again(case, metadata)) is not None]
     if not made:
         raise ArtifactError(f"{str(path)!r}: no recorded picture can be made again here. Give --against MODEL.")
-    skipped = len(cases) - len(made)
-    notes = (f"{skipped} recorded pictures are resized otherwise by this Pillow and were left out",) if skipped else ()
-    reports = [_verify_device(path, metadata, name, runtime, device, made) for device in devices]
-    merged = merge(reports)
-    return Report(checks=merged.checks, task=merged.task, notes=(*merged.notes, *notes))
+    return cases, made
 
 
 def _verify_device(
