@@ -14,7 +14,7 @@ import argparse
 import functools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from edgecv.verification import original_answers, run_batched
 TOLERANCE = 1e-3
 
 
-def _milliseconds(runs: dict[str, Callable[[], Any]], turns: int) -> dict[str, float]:
+def _milliseconds(runs: Mapping[str, Callable[[], Any]], turns: int) -> dict[str, float]:
     """Return the median time of each, run in turn after a warm-up."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(turns + 5):
