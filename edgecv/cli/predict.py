@@ -46,7 +46,7 @@ def predict(
     runtime_of(artifact)  # a wrong artifact is the first thing to say
     found = find_pictures(sources)
     if save is not None:
-        _make_folder(save)
+        _make_folder(save, found)
     with quiet_frameworks():
         session = load(artifact, device=device, threads=threads, check=not no_check)
     answers = _answer_all(session, found, top_k, save)
@@ -102,9 +102,13 @@ def _answer(picture: "Picture", prediction: "Prediction") -> dict[str, Any]:
     }
 
 
-def _make_folder(folder: Path) -> None:
-    from edgecv.errors import OutputError
+def _make_folder(folder: Path, sources: list[str]) -> None:
+    from edgecv.errors import OptionError, OutputError
 
+    if any(Path(source).resolve().parent == folder.resolve() for source in sources):
+        raise OptionError(
+            f"--save {str(folder)!r} holds the sources, which must not be overwritten. Name another folder."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -95,6 +95,9 @@ def test_wrong_options_are_one_line(artifact: Path, red: Path, tmp_path: Path) -
     assert "'--threads'" in refused(artifact, red, "--threads", 0)
     assert "'--top-k'" in refused(artifact, red, "--top-k", 0)
     assert refused(artifact, red, "--save", red).startswith("Error: Cannot write to ")
+    assert refused(artifact, red, "--save", tmp_path / ".") == (
+        f"Error: --save {str(tmp_path)!r} holds the sources, which must not be overwritten. Name another folder."
+    )
 
 
 def test_saved_pictures_carry_the_answer(artifact: Path, red: Path, tmp_path: Path) -> None:
