@@ -24,7 +24,7 @@ from edgecv.recorded import record_cases
 from edgecv.registry import load_exporter, runtime_for
 from edgecv.report import Report
 from edgecv.runtime import Runtime, TensorInfo
-from edgecv.verification import Pictures, gather_pictures, merge, original_answers, verify_runner
+from edgecv.verification import Pictures, gather_pictures, merge, open_quietly, original_answers, verify_runner
 from edgecv.weights import hash_weights
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _verified(
     report = merge(
         [
             verify_runner(
-                engine.open(artifact.path, device=device),
+                open_quietly(engine, artifact.path, device),
                 name,
                 deployable,
                 original.pictures,

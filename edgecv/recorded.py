@@ -27,6 +27,7 @@ from edgecv.verification import (
     make_check,
     merge,
     noise_picture,
+    open_quietly,
     original_answers,
     run_batched,
 )
@@ -107,7 +108,7 @@ def _verify_device(
     device: str,
     made: Sequence[tuple[Mapping[str, Any], Array]],
 ) -> Report:
-    runner = runtime.open(path, device=device)
+    runner = open_quietly(runtime, path, device)
     feed = np.stack([picture for _, picture in made])
     if metadata["input"]["dtype"] == "float32":
         feed = Preprocess.from_json(metadata["preprocess"]).apply(feed.astype(np.float32), np)

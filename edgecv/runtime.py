@@ -7,13 +7,14 @@ nor onnx: it is what runs on the device, and what verification runs too.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Arrays", "Runner", "Runtime", "TensorInfo"]
 
-Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
+Arrays = dict[str, "np.ndarray[Any, np.dtype[Any]]"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from edgecv.errors import ArtifactError, DigestError, OptionError
 from edgecv.metadata import check_digest
 from edgecv.photos import shipped_photos
 from edgecv.pictures import fit_picture, read_picture
+from edgecv.quiet import quiet_frameworks
 from edgecv.registry import runtime_for
 from edgecv.report import Check, Report
 from edgecv.runtime import Arrays, Runner, Runtime
@@ -105,7 +106,7 @@ def verify(
     pictures = gather_pictures(against, images)
     answers = original_answers(against, pictures)
     precision = str(metadata["precision"])
-    runners = [runtime.open(path, device=device) for device in devices]
+    runners = [open_quietly(runtime, path, device) for device in devices]
     return merge([verify_runner(runner, name, against, pictures, answers, precision) for runner in runners])
 
 
@@ -123,6 +124,12 @@ def find_runtime(path: Path) -> tuple[str, Runtime]:
             f"{str(path)!r} is no artifact that an installed runtime opens; see `edgecv list runtimes`."
         )
     return found
+
+
+def open_quietly(runtime: Runtime, path: Path, device: str) -> Runner:
+    """Open an artifact without the engine's chatter (LiteRT tells of each delegate that it makes)."""
+    with quiet_frameworks():
+        return runtime.open(path, device=device)
 
 
 def gather_pictures(deployable: "Deployable", images: Iterable[Path | str | Array] | None) -> Pictures:

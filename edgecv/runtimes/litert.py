@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from edgecv.errors import ArtifactError, DeviceError, MissingExtraError
-from edgecv.quiet import quiet_frameworks
 from edgecv.runtime import Arrays, TensorInfo
 from edgecv.runtimes import tflite_container
 from edgecv.runtimes.container import one_line, unreadable
@@ -63,9 +62,7 @@ class LiteRtRuntime:
             )
         interpreter = _interpreter()
         try:
-            # The engine tells of each delegate it makes.
-            with quiet_frameworks():
-                return LiteRtRunner(interpreter(model_path=str(path), num_threads=threads), path)
+            return LiteRtRunner(interpreter(model_path=str(path), num_threads=threads), path)
         except Exception as error:  # ValueError and RuntimeError, and what a newer engine may raise
             raise unreadable(path, "TFLite", error) from error
 
