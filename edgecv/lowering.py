@@ -62,9 +62,16 @@ def lower(deployable: Deployable, *, kernels_as_inputs: bool) -> LoweredGraph:
     """Trace a Deployable.
 
     Raises:
-        ConversionError: The network cannot be traced at this size.
+        ConversionError: Keras runs on another backend, or the network cannot be traced at this size.
     """
+    import keras
     import tensorflow as tf
+
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise ConversionError(
+            f"Exporting needs Keras on TensorFlow, it runs on {backend!r}. Set KERAS_BACKEND=tensorflow or unset it."
+        )
 
     network = deployable.network
     values, scaling = _folded_values(deployable)
