@@ -11,7 +11,7 @@ import mmap
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Field", "WireError", "encode_field", "fields", "text"]
+__all__ = ["Field", "WireError", "encode_field", "encode_header", "fields", "text"]
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES = 10
@@ -84,8 +84,13 @@ def text(data: bytes | mmap.mmap, field: Field) -> str:
 
 
 def encode_field(number: int, value: bytes) -> bytes:
-    """Return a field that has a length: a string or a message."""
-    return _encode_varint(number << 3 | _LENGTH) + _encode_varint(len(value)) + value
+    """Return the record of a length-delimited field."""
+    return encode_header(number, len(value)) + value
+
+
+def encode_header(number: int, length: int) -> bytes:
+    """Return what stands in front of a length-delimited field's bytes: its tag and their number."""
+    return _encode_varint(number << 3 | 2) + _encode_varint(length)
 
 
 def _varint(data: bytes | mmap.mmap, position: int, end: int) -> tuple[int, int]:

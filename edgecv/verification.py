@@ -14,14 +14,14 @@ import numpy as np
 
 from edgecv.artifact import Artifact
 from edgecv.comparison import TOLERANCES, Comparison, compare, compare_top_k
-from edgecv.errors import ArtifactError, DigestError, OptionError
+from edgecv.errors import DigestError, OptionError
 from edgecv.metadata import check_digest
 from edgecv.photos import shipped_photos
 from edgecv.pictures import fit_picture, read_picture
 from edgecv.quiet import quiet_frameworks
-from edgecv.registry import runtime_for
 from edgecv.report import Check, Report
 from edgecv.runtime import Arrays, Runner, Runtime
+from edgecv.session import runtime_of
 
 if TYPE_CHECKING:
     from edgecv.deployable import Deployable
@@ -90,7 +90,7 @@ def verify(
         PictureError: A picture cannot be read.
     """
     path = artifact.path if isinstance(artifact, Artifact) else Path(artifact)
-    name, runtime = find_runtime(path)
+    name, runtime = runtime_of(path)
     metadata = runtime.read_metadata(path)
     try:
         check_digest(path, metadata)
@@ -108,22 +108,6 @@ def verify(
     precision = str(metadata["precision"])
     runners = [open_quietly(runtime, path, device) for device in devices]
     return merge([verify_runner(runner, name, against, pictures, answers, precision) for runner in runners])
-
-
-def find_runtime(path: Path) -> tuple[str, Runtime]:
-    """Return name and runtime of an artifact's format.
-
-    Raises:
-        ArtifactError: The path does not exist, or no runtime opens its suffix.
-    """
-    if not path.exists():
-        raise ArtifactError(f"{str(path)!r} does not exist.")
-    found = runtime_for(path.suffix)
-    if found is None:
-        raise ArtifactError(
-            f"{str(path)!r} is no artifact that an installed runtime opens; see `edgecv list runtimes`."
-        )
-    return found
 
 
 def open_quietly(runtime: Runtime, path: Path, device: str) -> Runner:
@@ -226,12 +210,16 @@ def make_check(
 def _check_statements(name: str, metadata: Mapping[str, Any], original: "Deployable") -> Report | None:
     """Compare what the artifact says of itself with the original; a report that fails where they differ."""
     expected = {
+        "task": original.task,
         "input": original.input.to_json(),
+        "outputs": list(original.output_names),
         "preprocess": original.preprocess.to_json(),
+        "postprocess": {"activation": original.activation, "top_k": original.top_k},
         "labels": list(original.labels),
     }
+    stated = {**metadata, "outputs": [output["name"] for output in metadata["outputs"]]}
     for key, value in expected.items():
-        if metadata[key] != value:
+        if stated.get(key) != value:
             return _stated(name, key, f"the artifact's {key} is not the original's")
     return None
 

@@ -58,9 +58,9 @@ def _original(artifact: Path, model: str, options: dict[str, Any]) -> "Deployabl
     from edgecv.deployable import deploy
     from edgecv.models import open_model
     from edgecv.preprocess import Preprocess
-    from edgecv.verification import find_runtime
+    from edgecv.session import runtime_of
 
-    _, runtime = find_runtime(artifact)
+    _, runtime = runtime_of(artifact)
     metadata = runtime.read_metadata(artifact)
     batch, height, width, _ = metadata["input"]["shape"]
     import_modules(options["imports"])

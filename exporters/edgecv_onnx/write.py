@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from edgecv.protobuf import encode_header
 from edgecv_onnx.graph import Graph
 
 __all__ = ["write"]
@@ -36,7 +37,7 @@ def write(graph: Graph, path: Path, *, name: str) -> None:
     if length >= 2**31 - len(prefix):
         raise ValueError(f"the graph has {length:,} bytes; an ONNX file holds at most 2 GiB")
     with path.open("wb") as file:
-        file.write(prefix + _tag(_GRAPH) + _varint(length) + structure)
+        file.write(prefix + encode_header(_GRAPH, length) + structure)
         for header, value in weights:
             _write_record(file, header, value)
 
@@ -60,30 +61,17 @@ def _header(name: str, value: np.ndarray[Any, Any]) -> bytes:
 
 
 def _body_length(header: bytes, value: np.ndarray[Any, Any]) -> int:
-    return len(header) + len(_tag(_RAW_DATA)) + len(_varint(value.nbytes)) + value.nbytes
+    return len(header) + len(encode_header(_RAW_DATA, value.nbytes)) + value.nbytes
 
 
 def _record_length(header: bytes, value: np.ndarray[Any, Any]) -> int:
     body = _body_length(header, value)
-    return len(_tag(_INITIALIZER)) + len(_varint(body)) + body
+    return len(encode_header(_INITIALIZER, body)) + body
 
 
 def _write_record(file: BinaryIO, header: bytes, value: np.ndarray[Any, Any]) -> None:
-    file.write(_tag(_INITIALIZER) + _varint(_body_length(header, value)) + header)
-    file.write(_tag(_RAW_DATA) + _varint(value.nbytes))
+    file.write(encode_header(_INITIALIZER, _body_length(header, value)) + header)
+    file.write(encode_header(_RAW_DATA, value.nbytes))
     # ONNX stores raw data little-endian; transposed kernels become contiguous here, one at a time.
     little = value.astype(value.dtype.newbyteorder("<"), copy=False)
     file.write(np.ascontiguousarray(little).data)
-
-
-def _tag(field: int) -> bytes:
-    return _varint(field << 3 | 2)
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
