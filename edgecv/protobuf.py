@@ -90,7 +90,7 @@ def encode_field(number: int, value: bytes) -> bytes:
 
 def encode_header(number: int, length: int) -> bytes:
     """Return what stands in front of a length-delimited field's bytes: its tag and their number."""
-    return _encode_varint(number << 3 | 2) + _encode_varint(length)
+    return _encode_varint(number << 3 | _LENGTH) + _encode_varint(length)
 
 
 def _varint(data: bytes | mmap.mmap, position: int, end: int) -> tuple[int, int]:
