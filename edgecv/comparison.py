@@ -15,8 +15,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 TOLERANCES = {"float32": 1e-4, "float16": 5e-3}
 # Outputs that hardly vary between pictures would let any artifact pass.
 _VACUITY = 10
-# Below this a float32 probability has lost its digits.
+# Below this a float32 softmax has lost its digits.
 _SMALLEST = 1e-30
+# Two steps of float32 below 1: a sigmoid has no finer digits in every engine (ONNX Runtime's is off by 1.2e-7).
+_STEP = 2.0**-22
+# Where a sigmoid's p (1 − p) is smaller, the step leaves more than a hundredth of its logit open.
+_SATURATED = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +47,8 @@ class Comparison:
 def take_off(values: Array, activation: str) -> Array:
     """Undo an activation, so that differences are measured on logits.
 
-    A softmax is undone up to a constant per picture, which is taken out by centring; values that have
-    no digits left are NaN and not compared. A sigmoid is undone where float32 resolves it.
+    A softmax is undone up to a constant per picture; what float32 does not resolve is at the nearest
+    value that it does.
 
     Args:
         values: ``(pictures, classes)``.
@@ -52,9 +56,9 @@ def take_off(values: Array, activation: str) -> Array:
     """
     values = values.astype(np.float64)
     if activation == "softmax":
-        return np.log(np.maximum(values, _SMALLEST / 1e3))
+        return np.log(np.maximum(values, _SMALLEST))
     if activation == "sigmoid":
-        clipped = np.clip(values, 1e-6, 1 - 1e-3)
+        clipped = np.clip(values, _STEP / 2, 1 - _STEP / 2)
         return np.asarray(np.log(clipped) - np.log1p(-clipped))
     return values
 
@@ -74,23 +78,27 @@ def compare(
     """
     if original.shape != artifact.shape:
         return _failed(f"the shape is {artifact.shape[1:]} instead of {original.shape[1:]}")
-    if not np.all(np.isfinite(artifact.astype(np.float64))):
-        return _failed("the artifact gives NaN or infinity")
+    if broken := _not_finite(original, artifact):
+        return _failed(broken)
     if not np.issubdtype(original.dtype, np.floating):
         return _compare_exact(original, artifact)
     count = len(original)
-    a, b = (take_off(values, activation).reshape(count, -1) for values in (original, artifact))
-    known = original.reshape(count, -1) > _SMALLEST if activation == "softmax" else np.ones(a.shape, bool)
+    before, after = original.reshape(count, -1), artifact.reshape(count, -1)
+    known = _resolved(before, activation)
+    a = take_off(before, activation)
+    b = _nearest(a, after, activation)
     if activation == "softmax":
         a, b = (values - np.mean(values, axis=1, keepdims=True, where=known) for values in (a, b))
-    a, b = np.where(known, a, 0), np.where(known, b, 0)
+        # A class without digits counts by how far the artifact lifts it to where it would have some.
+        b = np.where(known, b, take_off(after, activation) - np.log(_SMALLEST))
+        a = np.where(known, a, 0)
     measured = _measure(a, b)
     problem = _vacuous(a, known, tolerance) if vacuity else ""
     if measured.relative_diff > tolerance:
         problem = f"relative difference {measured.relative_diff:.1e} is above {tolerance:.0e}"
     top1 = None
     if classes and a.shape[1] > 1:
-        top1, flipped = _top1(original.reshape(count, -1), artifact.reshape(count, -1), a, tolerance)
+        top1, flipped = _top1(before, after, activation, tolerance * np.max(np.abs(a), axis=1))
         problem = problem or flipped
     return Comparison(**{**vars(measured), "top1": top1, "problem": problem})
 
@@ -113,17 +121,21 @@ def compare_top_k(
     """
     if scores.shape != classes.shape or len(scores) != len(original):
         return _failed(f"scores have the shape {scores.shape[1:]} and classes {classes.shape[1:]}")
-    if classes.min() < 0 or classes.max() >= original.shape[1]:
-        return _failed(f"class {int(classes.max())} is outside 0…{original.shape[1] - 1}")
+    outside = classes[(classes < 0) | (classes >= original.shape[1])]
+    if outside.size:
+        return _failed(f"class {int(outside[0])} is outside 0…{original.shape[1] - 1}")
+    if broken := _not_finite(original, scores):
+        return _failed(broken)
+    known = _resolved(original, activation)
     full = take_off(original, activation)
-    centre = np.mean(full, axis=1, keepdims=True) if activation == "softmax" else 0.0
-    a = np.take_along_axis(full, classes.astype(np.int64), axis=1) - centre
-    b = take_off(scores, activation) - centre
-    largest = np.max(np.abs(full - centre), axis=1)
-    measured = _measure(a, b, largest)
-    problem = _vacuous(full - centre, np.ones(full.shape, bool), tolerance) if vacuity else ""
-    ranked = -np.sort(-full, axis=1)[:, : classes.shape[1]] - centre
-    if np.any(np.abs(ranked - a) > tolerance * largest[:, None]):
+    centre = np.mean(full, axis=1, keepdims=True, where=known) if activation == "softmax" else 0.0
+    chosen = np.take_along_axis(original, classes.astype(np.int64), axis=1)
+    a = take_off(chosen, activation)
+    largest = np.max(np.abs(full - centre), axis=1, where=known, initial=0.0)
+    measured = _measure(a - centre, _nearest(a, scores, activation) - centre, largest)
+    problem = _vacuous(full - centre, known, tolerance) if vacuity else ""
+    ranked = -np.sort(-full, axis=1)[:, : classes.shape[1]]
+    if np.any(np.abs(ranked - _nearest(ranked, chosen, activation)) > tolerance * largest[:, None]):
         problem = "the K best classes are others than the original's"
     elif any(len(set(row)) != len(row) for row in classes.tolist()):
         problem = "a class is given twice"
@@ -135,6 +147,32 @@ def compare_top_k(
 
 def _failed(problem: str) -> Comparison:
     return Comparison(max_abs_diff=float("inf"), relative_diff=float("inf"), cosine=0.0, worst=0, problem=problem)
+
+
+def _not_finite(original: Array, artifact: Array) -> str:
+    """Say which of the two gives NaN or infinity: no comparison would be false with it."""
+    for who, values in (("original", original), ("artifact", artifact)):
+        if not np.all(np.isfinite(values.astype(np.float64))):
+            return f"the {who} gives NaN or infinity"
+    return ""
+
+
+def _resolved(values: Array, activation: str) -> Array:
+    """Return where float32 probabilities have the digits to tell their logits."""
+    if activation == "softmax":
+        return np.asarray(values > _SMALLEST)
+    if activation == "sigmoid":
+        exact = values.astype(np.float64)
+        return np.asarray(exact * (1 - exact) > _SATURATED)
+    return np.ones(values.shape, bool)
+
+
+def _nearest(logits: Array, values: Array, activation: str) -> Array:
+    """Return the logits of ``values``; of what a sigmoid's float32 steps leave open, those nearest to ``logits``."""
+    if activation != "sigmoid":
+        return take_off(values, activation)
+    exact = values.astype(np.float64)
+    return np.clip(logits, take_off(exact - _STEP, activation), take_off(exact + _STEP, activation))
 
 
 def _compare_exact(original: Array, artifact: Array) -> Comparison:
@@ -163,10 +201,12 @@ def _measure(a: Array, b: Array, largest: Array | None = None) -> Comparison:
 
 def _vacuous(a: Array, known: Array, tolerance: float) -> str:
     """Say that the original's outputs vary too little between the pictures to prove anything."""
-    largest = float(np.max(np.abs(a), initial=0.0))
-    shared = a[:, np.all(known, axis=0)]
-    spread = float(np.max(np.std(shared, axis=0), initial=0.0)) if len(a) > 1 else 0.0
-    if len(a) > 1 and spread >= _VACUITY * tolerance * largest and largest > 0:
+    largest = float(np.max(np.abs(a), where=known, initial=0.0))
+    # Only pictures on which an element has digits tell how much it varies.
+    several = np.sum(known, axis=0) > 1
+    deviations = np.std(a[:, several], axis=0, where=known[:, several])
+    spread = float(np.max(deviations, initial=0.0))
+    if spread >= _VACUITY * tolerance * largest and largest > 0:
         return ""
     return (
         f"nothing is proven: the original's output varies by {spread:.1e} between the pictures, "
@@ -174,11 +214,11 @@ def _vacuous(a: Array, known: Array, tolerance: float) -> str:
     )
 
 
-def _top1(original: Array, artifact: Array, logits: Array, tolerance: float) -> tuple[float, str]:
-    """Return the agreement of the best class, and a problem where it differs with a margin above the tolerance."""
-    best, other = np.argmax(original, axis=1), np.argmax(artifact, axis=1)
-    rows = np.arange(len(original))
-    margin = logits[rows, best] - logits[rows, other]
-    flipped: Sequence[int] = np.flatnonzero(margin > tolerance * np.max(np.abs(logits), axis=1)).tolist()
-    problem = f"the best class is {other[flipped[0]]} instead of {best[flipped[0]]}" if flipped else ""
+def _top1(original: Array, artifact: Array, activation: str, allowed: Array) -> tuple[float, str]:
+    """Return the agreement of the best class, and a problem where it differs with a margin above ``allowed``."""
+    best, other = (np.argmax(values, axis=1)[:, None] for values in (original, artifact))
+    highest = take_off(np.take_along_axis(original, best, axis=1), activation)
+    margin = highest - _nearest(highest, np.take_along_axis(original, other, axis=1), activation)
+    flipped: Sequence[int] = np.flatnonzero(margin[:, 0] > allowed).tolist()
+    problem = f"the best class is {other[flipped[0], 0]} instead of {best[flipped[0], 0]}" if flipped else ""
     return float(np.mean(best == other)), problem

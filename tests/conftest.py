@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,14 @@ def _tflite(batch: int | None, dtype: str) -> bytes:
     module = Tiny()
     function = module.__call__.get_concrete_function()
     return bytes(tf.lite.TFLiteConverter.from_concrete_functions([function], module).convert())
+
+
+@pytest.fixture(scope="session")
+def networks() -> Any:
+    """The module `tests/networks.py`, which has no importable place: tf2onnx installs a package called tests."""
+    specification = importlib.util.spec_from_file_location("networks", Path(__file__).with_name("networks.py"))
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgecv.deployable import Deployable
 from edgecv.errors import ConversionError
-from edgecv.lowering import LoweredGraph
+from edgecv.lowering import LoweredGraph, scope_indices
 from edgecv_onnx.graph import Graph
 
 __all__ = ["convert"]
@@ -25,7 +25,9 @@ def convert(lowered: LoweredGraph, deployable: Deployable, *, opsets: Iterable[i
     for opset in opsets:
         model, problem = _converted(graph_def, lowered, opset)
         if model is not None:
-            return _graph(model, lowered, deployable, opset)
+            graph = _graph(model, lowered, deployable, opset)
+            _restore_origins(graph, graph_def)
+            return graph
     raise ConversionError(f"{deployable.name} cannot be written as ONNX: {problem}")
 
 
@@ -118,6 +120,35 @@ def _graph(model: Any, lowered: LoweredGraph, deployable: Deployable, opset: int
     )
     _name_borders(graph, lowered, deployable)
     return graph
+
+
+def _restore_origins(graph: Graph, graph_def: Any) -> None:
+    """Lead nodes back to their layers where tf2onnx 1.17 lost the names on merging them."""
+    pads = _padded_convolutions(graph_def)
+    kept = {node.name for node in graph.nodes}
+    for node in graph.nodes:
+        names = [node.name]
+        if not scope_indices(node.name):
+            # A convolution merged with its bias is called Conv__12; its constants kept their names.
+            names += [name for name in node.input[1:] if scope_indices(name)]
+        scopes = {_scope(name) for name in names}
+        names += [pad for convolution, pad in pads.items() if _scope(convolution) in scopes and pad not in kept]
+        if len(names) > 1:
+            graph.origins[node.output[0]] = tuple(names)
+
+
+def _padded_convolutions(graph_def: Any) -> dict[str, str]:
+    """Return TensorFlow's name of a convolution → of the padding in front of it, which tf2onnx merges into it."""
+    pads = {node.name for node in graph_def.node if node.op == "Pad"}
+    return {
+        node.name: node.input[0]
+        for node in graph_def.node
+        if node.op in ("Conv2D", "DepthwiseConv2dNative") and node.input[0] in pads
+    }
+
+
+def _scope(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _dimensions(shape: Iterable[int | None]) -> list[int | str]:
