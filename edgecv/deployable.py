@@ -4,6 +4,7 @@ It runs in Keras by itself, on any backend, and so is the original that artifact
 Exporters lower this definition; none of them repeats a rule of it.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     import keras
 
 __all__ = ["Deployable", "ModelInfo", "deploy"]
+
+# The command line shows notes itself; a program that sets up no logging sees them on stderr.
+_LOGGER = logging.getLogger("edgecv")
 
 Activation = Literal["softmax", "sigmoid", "none"]
 ActivationOption = Literal["auto", "softmax", "sigmoid", "none"]
@@ -183,6 +187,8 @@ def deploy(
     task = info.task or _guess_task(outputs)
     added, total, said = _activation(network, outputs, task, activation)
     classes = outputs[0].shape[-1] if task == "classification" else None
+    for note in (*notes, *said):
+        _LOGGER.warning(note)
     return Deployable(
         network=network,
         name=name or info.name,

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import json
+import logging
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build", "import_module", "open_model", "save_model"]
 
+_LOGGER = logging.getLogger("edgecv")
 _SUFFIXES = (".keras", ".h5", ".hdf5")
 _INFO_MEMBER = "edgecv.json"
 # A fixed date, so that the member depends on its content alone.
@@ -64,13 +66,16 @@ def build(
         network = architecture.build(input_size=input_size, classes=classes)
         record = load_weights(architecture, network, weights=weights, seed=seed)
     labels = builtin_labels(architecture.labels) if architecture.labels else ()
+    notes = (f"Random weights (seed {seed}) are used. {record.note}",) if record.note else ()
+    for note in notes:
+        _LOGGER.warning(note)
     network.edgecv_info = ModelInfo(
         name=name,
         task=architecture.task,
         preprocess=architecture.preprocess,
         labels=labels if len(labels) == network.output_shape[-1] else (),
         weights_source=record.source,
-        notes=(f"Random weights (seed {seed}) are used. {record.note}",) if record.note else (),
+        notes=notes,
     )
     return network
 

@@ -6,6 +6,7 @@ A command's module is imported when the command runs, so that ``edgecv --help`` 
 import contextlib
 import difflib
 import importlib
+import logging
 import os
 import sys
 import traceback
@@ -96,6 +97,8 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command line; the entry point of ``edgecv``."""
+    # Commands show what they have to say; the library's log would say it twice.
+    logging.getLogger("edgecv").addHandler(logging.NullHandler())
     cli.main(prog_name="edgecv")
 
 
