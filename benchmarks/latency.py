@@ -57,10 +57,15 @@ def _session(path: Path, threads: int) -> Any:
 
 
 def _feed(session: Any) -> dict[str, Any]:
-    given = session.get_inputs()[0]
+    """Return a picture for the first input, and ones for any other.
+
+    Keras' export of EfficientNet-B0 turns two captured constants into inputs that the caller must give.
+    """
+    given, *others = session.get_inputs()
     shape = [side if isinstance(side, int) else 1 for side in given.shape]
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    return {given.name: pixels if given.type == "tensor(uint8)" else pixels.astype(np.float32)}
+    feed = {given.name: pixels if given.type == "tensor(uint8)" else pixels.astype(np.float32)}
+    return feed | {other.name: np.ones(other.shape, np.float32) for other in others}
 
 
 def _rounds(files: dict[str, Path], threads: int, rounds: int, seconds: float) -> dict[str, list[float]]:
