@@ -14,7 +14,6 @@ from pathlib import Path
 
 from measuring import compare_rounds, write_csv
 
-_RUNS = ("edgecv onnx", "keras onnx", "keras onnx again", "edgecv tflite", "keras litert", "keras litert again")
 _PAIRS = {
     "onnx": ("edgecv onnx", "keras onnx", "keras onnx again"),
     "tflite": ("edgecv tflite", "keras litert", "keras litert again"),
@@ -70,18 +69,21 @@ def _measure(what: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--formats", nargs="+", choices=list(_PAIRS), default=list(_PAIRS))
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         _child(options.child, options.folder)
         return
-    runs: dict[str, list[dict[str, float]]] = {what: [] for what in _RUNS}
+    wanted = [what for form in options.formats for what in _PAIRS[form]]
+    runs: dict[str, list[dict[str, float]]] = {what: [] for what in wanted}
     for _ in range(options.rounds):
-        for what in _RUNS:
+        for what in wanted:
             runs[what].append(_measure(what))
     rows = []
-    for form, (ours, peer, again) in _PAIRS.items():
+    for form in options.formats:
+        ours, peer, again = _PAIRS[form]
         for measure in ("seconds", "peak_mb", "added_mb"):
             values = {what: [run[measure] for run in runs[what]] for what in (ours, peer, again)}
             ratio = compare_rounds(values[ours], values[peer])

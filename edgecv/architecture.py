@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from edgecv.errors import ArchitectureError
+from edgecv.errors import ArchitectureError, EdgecvError
 from edgecv.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ class Architecture:
         shape = (height, width, self.input_shape[2])
         try:
             return cast("keras.Model", build(shape, classes=classes))
-        except ValueError as error:
-            if isinstance(error, ArchitectureError):
-                raise
-            problem = str(error).splitlines()[0]
+        except EdgecvError:
+            raise
+        except Exception as error:  # builders are others' code, and a backend has its own way to be out of memory
+            problem = " ".join(str(error).split())[:200] or type(error).__name__
             raise ArchitectureError(f"{self.name} cannot be built at {height}x{width}: {problem}") from error

@@ -28,6 +28,9 @@ Activation = Literal["softmax", "sigmoid", "none"]
 ActivationOption = Literal["auto", "softmax", "sigmoid", "none"]
 InputType = Literal["uint8", "float32"]
 
+# Sizes of tensors are 32-bit numbers in LiteRT.
+_MOST_VALUES = 2**31 - 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
@@ -129,10 +132,18 @@ class Deployable:
         Args:
             images: uint8 ``(batch, height, width, channels)`` RGB or luminance in [0, 255], or float32 of
                 the same shape where `input_dtype` is float32.
+
+        Raises:
+            ModelError: The network cannot run at this size.
         """
         from keras import ops
 
-        outputs = self.graph(ops.convert_to_tensor(images))
+        try:
+            outputs = self.graph(ops.convert_to_tensor(images))
+        except Exception as error:  # Keras and custom layers may raise anything
+            height, width = self.input_size
+            problem = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+            raise ModelError(f"{self.name} cannot run on {height}x{width} pictures: {problem}.") from error
         return {name: np.asarray(ops.convert_to_numpy(tensor)) for name, tensor in outputs.items()}
 
     def feed(self, pictures: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -181,6 +192,7 @@ def deploy(
     if batch is not None and batch < 1:
         raise OptionError(f"batch must be at least 1 or dynamic, got {batch}.")
     size, channels = _picture_input(network, input_size)
+    _check_values(batch or 1, size, channels)
     scaling, notes = _scaling(info, preprocess)
     scaling.check_channels(channels)
     outputs = _flat(network.outputs)
@@ -255,6 +267,15 @@ def _size(name: str, fixed: Sequence[int | None], wanted: tuple[int, int] | None
             "Leave --input-size out, or build the network at that size."
         )
     return wanted
+
+
+def _check_values(batch: int, size: tuple[int, int], channels: int) -> None:
+    values = batch * size[0] * size[1] * channels
+    if values > _MOST_VALUES:
+        raise OptionError(
+            f"{batch} pictures of {size[0]}x{size[1]} are {values:,} values, and tensors hold at most "
+            f"{_MOST_VALUES:,}. Choose a smaller input size or batch."
+        )
 
 
 def _scaling(info: ModelInfo, preprocess: str | Preprocess | None) -> tuple[Preprocess, tuple[str, ...]]:

@@ -1,9 +1,10 @@
 """Packages that only an extra brings: found, or named with the command that installs them."""
 
 import importlib.util
+import os
 from collections.abc import Iterable
 
-from edgecv.errors import MissingExtraError
+from edgecv.errors import MissingExtraError, OptionError
 
 __all__ = ["import_keras", "missing_any", "require"]
 
@@ -31,6 +32,7 @@ def import_keras() -> None:
 
     Raises:
         MissingExtraError: Keras or its backend is not installed.
+        OptionError: ``KERAS_BACKEND`` names a backend that is not installed.
     """
     require("keras", extra="export", purpose="Working with networks")
     from edgecv.quiet import quiet_frameworks
@@ -41,4 +43,9 @@ def import_keras() -> None:
     except ImportError as error:
         # Without KERAS_BACKEND Keras imports TensorFlow and fails inside.
         backend = error.name or "a backend"
+        chosen = os.environ.get("KERAS_BACKEND")
+        if chosen and chosen != "tensorflow":
+            raise OptionError(
+                f"KERAS_BACKEND is {chosen!r}, but Keras cannot import {backend}. Install it, or unset KERAS_BACKEND."
+            ) from error
         raise MissingExtraError("Keras", backend, "export") from error

@@ -17,7 +17,7 @@ from edgecv.errors import OutputError
 
 __all__ = ["replace_whole", "writable_folder"]
 
-_TEMPORARY = re.compile(r"^\.edgecv-tmp-(?P<pid>\d+)-[0-9a-f]{8}-")
+_TEMPORARY = re.compile(r"^\.edgecv-tmp-(?P<pid>\d{1,9})-[0-9a-f]{8}-")
 
 
 @contextlib.contextmanager
@@ -25,11 +25,15 @@ def replace_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` when the block ends without error.
 
     The block may create a file or a folder under the yielded path. On any error, also a keyboard
-    interrupt, it is removed and ``path`` stays as it was.
+    interrupt, it is removed and ``path`` stays as it was. Within the block of another `replace_whole`
+    its temporary path is yielded as it is: one renaming is enough.
 
     Raises:
         OutputError: The folder is missing or cannot be written, or the disk is full.
     """
+    if _TEMPORARY.match(path.name):
+        yield path
+        return
     folder = writable_folder(path)
     temporary = folder / f".edgecv-tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}"
     try:
@@ -53,10 +57,11 @@ def writable_folder(path: Path) -> Path:
         raise OutputError(f"Cannot write {str(path)!r}: the folder {str(folder)!r} {what}. Create it first.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"Cannot write {str(path)!r}: the folder {str(folder)!r} is read-only.")
-    for entry in folder.iterdir():
-        match = _TEMPORARY.match(entry.name)
-        if match and not _alive(int(match["pid"])):
-            _remove(entry)
+    with contextlib.suppress(PermissionError):  # a folder that can be written but not listed
+        for entry in folder.iterdir():
+            match = _TEMPORARY.match(entry.name)
+            if match and not _alive(int(match["pid"])):
+                _remove(entry)
     return folder
 
 

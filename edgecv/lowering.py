@@ -114,7 +114,7 @@ def lower(deployable: Deployable, *, kernels_as_inputs: bool) -> LoweredGraph:
     function = _frozen(function)
     return LoweredGraph(
         function=function,
-        graph_def=function.graph.as_graph_def(),
+        graph_def=_inlinable(function.graph.as_graph_def()),
         input_name=function.inputs[0].name,
         output_names={name: tensor.name for name, tensor in sorted_outputs(function, deployable).items()},
         kernels={f"{name}:0": values[id(variable)] for name, variable in kernels.items()},
@@ -202,6 +202,15 @@ def _frozen(function: Any) -> Any:
     return convert_variables_to_constants_v2(function)
 
 
+def _inlinable(graph_def: Any) -> Any:
+    """Let converters inline what Keras 3.15 asks XLA to compile, such as grouped convolutions."""
+    for calls in (graph_def.node, graph_def.library.function):
+        for call in calls:
+            for attribute in ("_XlaMustCompile", "_noinline"):
+                call.attr.pop(attribute, None)
+    return graph_def
+
+
 def _folded_values(deployable: Deployable) -> tuple[dict[int, np.ndarray[Any, Any]], Preprocess]:
     """Return the variables' values with the preprocessing's linear part folded in, and what is left of it."""
     values = {id(variable): np.asarray(variable.numpy()) for variable in deployable.network.variables}
@@ -234,12 +243,13 @@ def _first_kernel(network: Any) -> Any | None:
             for node in nodes
             if any(given is tensor for given in node.input_tensors)
         ]
-        if len(readers) != 1 or len(readers[0]._inbound_nodes) != 1:
+        is_output = any(output is tensor for output in network.outputs)
+        if is_output or len(readers) != 1 or len(readers[0]._inbound_nodes) != 1:
             return None
         layer = readers[0]
         if isinstance(layer, layers.ZeroPadding2D):
             tensor = layer._inbound_nodes[0].output_tensors[0]
-        elif isinstance(layer, layers.Conv2D) and layer.groups == 1 and layer.kernel.dtype == "float32":
+        elif type(layer) is layers.Conv2D and layer.groups == 1 and layer.kernel.dtype == "float32":
             return layer.kernel
         else:
             return None

@@ -4,13 +4,15 @@ import importlib
 import importlib.util
 import json
 import logging
+import re
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from edgecv.architecture import Task
 from edgecv.deployable import ModelInfo
 from edgecv.errors import EdgecvError, ModelError, OptionError, UnknownNameError
 from edgecv.extras import import_keras, require
@@ -28,6 +30,7 @@ __all__ = ["build", "import_module", "open_model", "save_model"]
 
 _LOGGER = logging.getLogger("edgecv")
 _SUFFIXES = (".keras", ".h5", ".hdf5")
+_UNKNOWN_CLASS = re.compile(r"(?:Could not locate class|Unknown layer:) ('\w+')")
 _INFO_MEMBER = "edgecv.json"
 # A fixed date, so that the member depends on its content alone.
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
@@ -190,12 +193,13 @@ def _refused(path: Path) -> Iterator[None]:
     except EdgecvError:
         raise
     except Exception as error:  # Keras raises whatever its parsers and layers meet
-        text = " ".join(str(error).split())
+        text = " ".join(str(error).split()).rstrip(".")
         if "safe_mode" in text or "Lambda" in text:
             problem = "it holds a Lambda layer with Python code, which safe loading refuses"
             remedy = "Replace the Lambda by a registered layer and load that with --import"
         elif "Could not locate class" in text or "Unknown layer" in text or "register_keras_serializable" in text:
-            problem = f"a custom layer is not known: {text[:160]}"
+            name = _UNKNOWN_CLASS.search(text)
+            problem = f"a custom layer is not known: {name[1] if name else text[:160]}"
             remedy = "Name the module that registers it with --import MODULE"
         else:
             problem = text[:200] or type(error).__name__
@@ -256,9 +260,12 @@ def _info_to_json(info: ModelInfo) -> dict[str, Any]:
 
 
 def _info_from_json(document: dict[str, Any], path: Path) -> ModelInfo:
+    task = document["task"]
+    if task is not None and task not in get_args(Task):
+        raise ValueError(f"unknown task {task!r}")
     return ModelInfo(
         name=path.stem,
-        task=document["task"],
+        task=task,
         preprocess=Preprocess.from_json(document["preprocess"]) if document["preprocess"] else None,
         labels=tuple(_strings(document["labels"])),
         weights_source=str(document["weights"]),

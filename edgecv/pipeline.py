@@ -59,9 +59,8 @@ class Original:
     def outputs(self) -> tuple[TensorInfo, ...]:
         """Return the artifact's outputs."""
         deployable = self.deployable
-        batch = deployable.batch or 1
         with quiet_frameworks():
-            zeros = np.zeros((batch, *deployable.input_size, deployable.channels), deployable.input_dtype)
+            zeros = np.zeros((1, *deployable.input_size, deployable.channels), deployable.input_dtype)
             answers = deployable.run(zeros)
         return tuple(
             TensorInfo(name=name, shape=(deployable.batch, *values.shape[1:]), dtype=values.dtype.name)

@@ -3,7 +3,10 @@
 Built-in exporters, runtimes, architectures and weights are found here too, and in no other way.
 """
 
+import contextlib
+import dataclasses
 import functools
+import sys
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
@@ -58,6 +61,8 @@ def load_exporter(name: str) -> type[Exporter]:
     """
     exporter = _load("edgecv.exporters", name)
     _check_attributes("exporter", name, exporter, ("summary", "suffix", "precisions", "source", "export"))
+    if not dataclasses.is_dataclass(exporter):
+        raise PluginError(f"Exporter {name!r} is no dataclass, as the contract demands.")
     return cast("type[Exporter]", exporter)
 
 
@@ -149,8 +154,9 @@ def _load(group: str, name: str) -> Any:
             f"{kind.capitalize()} {name!r} is offered by {distribution(group, name)[0]}. Uninstall one of them."
         )
     try:
-        return entries[0].load()
-    except Exception as error:  # the code of others may raise anything
+        with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to results
+            return entries[0].load()
+    except (Exception, SystemExit) as error:  # the code of others may raise anything
         offered, version = distribution(group, name)
         problem = " ".join(str(error).split()) or type(error).__name__
         raise PluginError(

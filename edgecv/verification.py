@@ -26,7 +26,7 @@ from edgecv.session import runtime_of
 if TYPE_CHECKING:
     from edgecv.deployable import Deployable
 
-__all__ = ["Head", "Pictures", "gather_pictures", "original_answers", "verify", "verify_runner"]
+__all__ = ["Head", "Pictures", "gather_pictures", "original_answers", "refuted", "verify", "verify_runner"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -95,16 +95,17 @@ def verify(
     try:
         check_digest(path, metadata)
     except DigestError:
-        return _stated(name, "digest", "the file is damaged: its bytes disagree with its digest")
+        return refuted(name, "digest", "the file is damaged: its bytes disagree with its digest")
     if against is None:
         from edgecv.recorded import verify_recorded
 
         return verify_recorded(path, metadata, name, runtime, devices)
-    stated = _check_statements(name, metadata, against)
-    if stated is not None:
-        return stated
+    contradiction = _check_statements(name, metadata, against)
+    if contradiction is not None:
+        return contradiction
     pictures = gather_pictures(against, images)
-    answers = original_answers(against, pictures)
+    with quiet_frameworks():
+        answers = original_answers(against, pictures)
     precision = str(metadata["precision"])
     runners = [open_quietly(runtime, path, device) for device in devices]
     return merge([verify_runner(runner, name, against, pictures, answers, precision) for runner in runners])
@@ -217,14 +218,14 @@ def _check_statements(name: str, metadata: Mapping[str, Any], original: "Deploya
         "postprocess": {"activation": original.activation, "top_k": original.top_k},
         "labels": list(original.labels),
     }
-    stated = {**metadata, "outputs": [output["name"] for output in metadata["outputs"]]}
+    said = {**metadata, "outputs": [output["name"] for output in metadata["outputs"]]}
     for key, value in expected.items():
-        if stated.get(key) != value:
-            return _stated(name, key, f"the artifact's {key} is not the original's")
+        if said.get(key) != value:
+            return refuted(name, key, f"the artifact's {key} is not the original's")
     return None
 
 
-def _stated(name: str, subject: str, problem: str) -> Report:
+def refuted(name: str, subject: str, problem: str) -> Report:
     """Return a report that fails before anything was run."""
     check = Check(
         runtime=name,

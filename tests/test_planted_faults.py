@@ -109,7 +109,7 @@ def test_what_the_artifact_states_must_be_the_original_s(
     subject: str, options: dict[str, Any], form: str, networks: Any, tmp_path: Path
 ) -> None:
     network = networks.build("residual")
-    sound = {"preprocess": "caffe", "labels": ["a", "b", "c", "d"]}
+    sound: dict[str, Any] = {"preprocess": "caffe", "labels": ["a", "b", "c", "d"]}
     given = {**sound, **options}
     path = tmp_path / f"faulty.{form}"
     edgecv.export(edgecv.deploy(network, **given), to=form, path=path, verify=False)

@@ -97,9 +97,23 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command line; the entry point of ``edgecv``."""
+    _open_closed_streams()
     # Commands show what they have to say; the library's log would say it twice.
     logging.getLogger("edgecv").addHandler(logging.NullHandler())
     cli.main(prog_name="edgecv")
+
+
+def _open_closed_streams() -> None:
+    """Lead standard streams that the caller closed to nowhere; the next file opened would take their place."""
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != descriptor:
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(descriptor, mode))
 
 
 @contextlib.contextmanager

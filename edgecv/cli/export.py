@@ -7,7 +7,7 @@ import click
 
 from edgecv.cli.common import emit_json, json_option, status, warn
 from edgecv.cli.model_options import head_options, import_modules, input_options, make_deployable, weights_options
-from edgecv.errors import OptionError, VerificationError
+from edgecv.errors import EdgecvError, OptionError, VerificationError
 
 if TYPE_CHECKING:
     from edgecv.artifact import Artifact
@@ -51,6 +51,7 @@ def export(
     """
     from edgecv.pictures import find_pictures
     from edgecv.pipeline import Original, default_name, make_exporter
+    from edgecv.pipeline import export as run_export
 
     if len(set(formats)) != len(formats):
         raise OptionError(f"--to names a format twice: {', '.join(formats)}.")
@@ -70,19 +71,33 @@ def export(
         }
         _check_paths(paths)
         original = Original(deployable, pictures, verify=verify)
-    documents, failures = [], []
+    artifacts: dict[str, Artifact] = {}
+    failures: dict[str, VerificationError] = {}
     for name, exporter in exporters.items():
         try:
-            document = _export_one(original, name, exporter, paths[name], verify, devices, as_json)
+            with status(f"writing {paths[name].name}"):
+                artifacts[name] = run_export(
+                    original, to=exporter, name=name, path=paths[name], verify=verify, devices=devices
+                )
         except VerificationError as error:
-            failures.append(error)
-            document = {"path": None, "format": name, "precision": precision, "verification": error.report.to_json()}
-        documents.append(document)
+            failures[name] = error
+        except EdgecvError:
+            _tell_before_error(artifacts, failures)
+            raise
     if as_json:
         weights = {"source": deployable.weights_source, "sha256": original.weights_sha256}
+        documents = [
+            _document(original, name, exporter, artifacts[name])
+            if name in artifacts
+            else _failed_document(original, name, exporter, failures[name])
+            for name, exporter in exporters.items()
+        ]
         emit_json({"model": deployable.name, "weights": weights, "artifacts": documents})
-    for failure in failures:
-        click.echo(f"Error: {failure} Nothing was written.", err=True)
+    else:
+        for artifact in artifacts.values():
+            click.echo(_line(artifact))
+    for failure in failures.values():
+        click.echo(f"Error: {failure}. Nothing was written.", err=True)
     if failures:
         raise click.exceptions.Exit(1)
 
@@ -98,24 +113,18 @@ def _check_paths(paths: dict[str, Path]) -> None:
             raise OutputError(f"Cannot write {str(path)!r}: it is a folder. Name a file with -o.")
 
 
-def _export_one(
-    original: "Original",
-    name: str,
-    exporter: "Exporter",
-    path: Path,
-    verify: bool,
-    devices: tuple[str, ...],
-    as_json: bool,
-) -> dict[str, Any]:
-    from edgecv.pipeline import export as run_export
+def _tell_before_error(artifacts: dict[str, "Artifact"], failures: dict[str, VerificationError]) -> None:
+    """Tell how the formats before the one that cannot be written ended; stdout stays empty."""
+    for artifact in artifacts.values():
+        warn(f"Before the error: {_line(artifact)}")
+    for failure in failures.values():
+        warn(f"Before the error: {failure}. Nothing was written.")
 
-    with status(f"writing {path.name}"):
-        artifact = run_export(original, to=exporter, name=name, path=path, verify=verify, devices=devices)
-    if not as_json:
-        proof = artifact.report.summary() if artifact.report else "not verified"
-        images = f" on {artifact.report.checks[0].images} pictures" if artifact.report else ""
-        click.echo(f"{path}  {artifact.nbytes / 1e6:.1f} MB  {artifact.seconds:.1f} s  {proof}{images}")
-    return _document(original, name, exporter, artifact)
+
+def _line(artifact: "Artifact") -> str:
+    proof = artifact.report.summary() if artifact.report else "not verified"
+    images = f" on {artifact.report.checks[0].images} pictures" if artifact.report else ""
+    return f"{artifact.path}  {artifact.nbytes / 1e6:.1f} MB  {artifact.seconds:.1f} s  {proof}{images}"
 
 
 def _document(original: "Original", name: str, exporter: "Exporter", artifact: "Artifact") -> dict[str, Any]:
@@ -130,4 +139,22 @@ def _document(original: "Original", name: str, exporter: "Exporter", artifact: "
         "optional_inputs": list(artifact.optional_inputs),
         "outputs": [output.to_json() for output in artifact.outputs],
         "verification": artifact.report.to_json() if artifact.report else None,
+    }
+
+
+def _failed_document(
+    original: "Original", name: str, exporter: "Exporter", failure: VerificationError
+) -> dict[str, Any]:
+    """Return the keys of `_document` for an artifact that was not written."""
+    return {
+        "path": None,
+        "format": name,
+        "precision": exporter.precision,
+        "bytes": None,
+        "sha256": None,
+        "seconds": None,
+        "inputs": [original.deployable.input.to_json()],
+        "optional_inputs": [],
+        "outputs": [output.to_json() for output in original.outputs()],
+        "verification": failure.report.to_json(),
     }

@@ -1,6 +1,8 @@
 """Options that say which network, with which weights, becomes which Deployable; shared by several commands."""
 
+import contextlib
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -105,29 +107,36 @@ def preprocess_option(command: Command) -> Command:
 
 
 def import_modules(names: tuple[str, ...]) -> None:
-    """Import the modules of ``--import``."""
+    """Import the modules of ``--import``; what they print goes to stderr, as stdout belongs to results."""
     if names:
+        from edgecv.extras import import_keras
         from edgecv.models import import_module
 
-        for name in names:
-            import_module(name)
+        import_keras()  # quietly, before a module does it
+        with contextlib.redirect_stdout(sys.stderr):
+            for name in names:
+                import_module(name)
 
 
 def read_preprocess(value: str | None) -> "str | Preprocess | None":
     """Return a style's name as it is; read a JSON file.
 
     Raises:
-        OptionError: The file cannot be read, is no JSON, or has unknown keys.
+        OptionError: There is no such style, or the file cannot be read, is no JSON, or has unknown keys.
     """
-    if value is None or not value.endswith(".json"):
-        return value
-    from edgecv.preprocess import Preprocess
+    if value is None:
+        return None
+    from edgecv.preprocess import STYLES, Preprocess
 
+    if value in STYLES:
+        return value
+    if not value.endswith(".json"):
+        raise OptionError(f"--preprocess must be one of {', '.join(STYLES)} or a FILE.json, got {value!r}.")
     try:
         document = json.loads(Path(value).read_text(encoding="utf-8"))
     except OSError as error:
         raise OptionError(f"--preprocess {value!r} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OptionError(f"--preprocess {value!r} is no JSON: {error}.") from error
     return Preprocess.from_json(document)
 

@@ -7,6 +7,7 @@ import click
 
 from edgecv.cli.common import emit_json, json_option, status, warn
 from edgecv.cli.model_options import import_modules, preprocess_option, read_preprocess, weights_options
+from edgecv.errors import OptionError, VerificationError
 
 if TYPE_CHECKING:
     from edgecv.deployable import Deployable
@@ -43,8 +44,11 @@ def verify(
         raise click.UsageError("--images needs --against MODEL: only recorded pictures have recorded answers.")
     pictures = find_pictures([str(images)]) if images is not None else None
     with status("verifying"):
-        original = _original(artifact, against, options) if against is not None else None
-        report = run_verify(artifact, against=original, images=pictures, devices=devices)
+        try:
+            original = _original(artifact, against, options) if against is not None else None
+            report = run_verify(artifact, against=original, images=pictures, devices=devices)
+        except VerificationError as error:
+            report = error.report
     if as_json:
         emit_json(report.to_json())
     else:
@@ -54,13 +58,19 @@ def verify(
 
 
 def _original(artifact: Path, model: str, options: dict[str, Any]) -> "Deployable":
-    """Build the Deployable that the artifact claims to be."""
+    """Build the Deployable that the artifact claims to be.
+
+    Raises:
+        VerificationError: The model cannot be what the artifact says of it.
+    """
     from edgecv.deployable import deploy
     from edgecv.models import open_model
     from edgecv.preprocess import Preprocess
     from edgecv.session import runtime_of
+    from edgecv.verification import refuted
 
-    _, runtime = runtime_of(artifact)
+    preprocess = read_preprocess(options["preprocess"])
+    name, runtime = runtime_of(artifact)
     metadata = runtime.read_metadata(artifact)
     batch, height, width, _ = metadata["input"]["shape"]
     import_modules(options["imports"])
@@ -76,18 +86,22 @@ def _original(artifact: Path, model: str, options: dict[str, Any]) -> "Deployabl
         warn(note)
     # What the model does not say of itself was said at export, and stands in the artifact.
     known = info is not None and info.preprocess is not None
-    stated = None if known else Preprocess.from_json(metadata["preprocess"])
-    return deploy(
-        network,
-        name=metadata["model"],
-        preprocess=read_preprocess(options["preprocess"]) or stated,
-        labels=None if info is not None and info.labels else metadata["labels"],
-        activation=metadata["postprocess"]["activation"] if metadata["task"] == "classification" else "auto",
-        top_k=metadata["postprocess"]["top_k"],
-        input_size=(height, width),
-        input_dtype=metadata["input"]["dtype"],
-        batch=batch,
-    )
+    assumed = None if known else Preprocess.from_json(metadata["preprocess"])
+    try:
+        return deploy(
+            network,
+            name=metadata["model"],
+            preprocess=preprocess or assumed,
+            labels=None if info is not None and info.labels else metadata["labels"],
+            activation=metadata["postprocess"]["activation"] if metadata["task"] == "classification" else "auto",
+            top_k=metadata["postprocess"]["top_k"],
+            input_size=(height, width),
+            input_dtype=metadata["input"]["dtype"],
+            batch=batch,
+        )
+    except OptionError as error:
+        problem = f"{model!r} cannot be its original: {str(error).partition('. ')[0].rstrip('.')}"
+        raise VerificationError(problem, refuted(name, "model", problem)) from error
 
 
 def _print(artifact: Path, report: "Report") -> None:

@@ -54,12 +54,26 @@ def _converted(graph_def: Any, lowered: LoweredGraph, opset: int) -> tuple[Any, 
                 opset=opset,
                 input_names=[lowered.input_name, *lowered.kernels],
                 output_names=list(lowered.output_names.values()),
+                custom_op_handlers={"Erfc": (_convert_erfc, [])},
             )
             if problems:
                 return None, _named(problems[0], lowered)
             return optimizer.optimize_graph(converted, catch_errors=False).make_model("edgecv"), ""
         except Exception as error:  # tf2onnx raises whatever its handlers meet
             return None, _named(problems[0] if problems else " ".join(str(error).split()), lowered)
+
+
+def _convert_erfc(graph: Any, node: Any, name: str, _: Any) -> None:
+    """Write erfc, which tf2onnx 1.17 does not know and GELU is made of, as 1 − erf."""
+    from onnx import helper
+
+    given, outputs = list(node.input), list(node.output)
+    shapes, dtypes = [graph.get_shape(outputs[0])], [graph.get_dtype(outputs[0])]
+    graph.remove_node(name)
+    one = graph.make_const(f"{name}/one", np.ones((), helper.tensor_dtype_to_np_dtype(dtypes[0])))
+    erf = graph.make_node("Erf", given, name=f"{name}/Erf")
+    operands = [one.output[0], erf.output[0]]
+    graph.make_node("Sub", operands, name=name, outputs=outputs, shapes=shapes, dtypes=dtypes)
 
 
 @contextlib.contextmanager
