@@ -124,7 +124,10 @@ def names(group: str) -> list[str]:
 
 def distribution(group: str, name: str) -> tuple[str, str]:
     """Return name and version of the distributions that offer an entry point."""
-    found = [entry.dist for entry in _by_name(group)[name] if entry.dist is not None]
+    # By name: the order of the entry points follows sys.path.
+    found = sorted(
+        (entry.dist for entry in _by_name(group)[name] if entry.dist is not None), key=lambda dist: dist.name
+    )
     return " and ".join(dist.name for dist in found), " and ".join(dist.version for dist in found)
 
 

@@ -39,7 +39,7 @@ def test_broken_plugins_are_listed_with_the_reason(plugins: dict[str, str]) -> N
     assert {name: found[name]["reason"] for name in ("raises", "onnx", "old", "odd")} == {
         "raises": "Exporter 'raises' of edgecv-bad 1.2 cannot be loaded: RuntimeError: no Missing here. "
         "Update or uninstall edgecv-bad.",
-        "onnx": "Exporter 'onnx' is offered by edgecv-bad and edgecv. Uninstall one of them.",
+        "onnx": "Exporter 'onnx' is offered by edgecv and edgecv-bad. Uninstall one of them.",
         "old": "Runtime 'old' states api_version 0; this edgecv needs 1.",
         "odd": "Architecture 'odd' must be an edgecv Architecture, its entry point gives 'int'.",
     }
