@@ -15,7 +15,7 @@ import contextlib
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,26 @@ class LoweredGraph:
         """Return the paths of the layers that a converter's names lead back to, in the network's order."""
         indices = {index for name in names for index in scope_indices(name)}
         return [self.layers[index] for index in sorted(indices) if index in self.layers]
+
+    def layers_behind(self, output: str, known: Collection[str]) -> list[str]:
+        """Return the paths of the layers that end in an output, back to the first whose path is ``known``.
+
+        A converter that gives the last operation the output's name leaves no trace of them.
+        """
+        nodes = {node.name: node for node in self.graph_def.node}
+        found: list[str] = []
+        names = [self.output_names[output]]
+        seen: set[str] = set()
+        while names:
+            name = names.pop().lstrip("^").partition(":")[0]
+            if name in seen:
+                continue
+            seen.add(name)
+            paths = self.paths([name])
+            if not any(path in known for path in paths):
+                found += paths
+                names += nodes[name].input
+        return [path for path in self.layers.values() if path in found]
 
 
 def lower(deployable: Deployable, *, kernels_as_inputs: bool) -> LoweredGraph:

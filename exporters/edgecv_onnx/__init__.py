@@ -66,12 +66,14 @@ class OnnxExporter:
         from edgecv_onnx.fold import fold
         from edgecv_onnx.names import rename
         from edgecv_onnx.simplify import simplify
-        from edgecv_onnx.write import write
+        from edgecv_onnx.write import lowest_opset, write
 
         lowered = lower(source, kernels_as_inputs=True)
         graph = convert(lowered, source, opsets=range(_OLDEST, _NEWEST + 1) if self.opset is None else (self.opset,))
         fold(graph)
         simplify(graph)
+        if self.opset is None:
+            graph.opset = lowest_opset(graph)
         layers = rename(graph, lowered)
         with replace_whole(path) as temporary:
             write(graph, temporary, name=source.name)

@@ -9,20 +9,24 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from edgecv.errors import ConversionError
 from edgecv.protobuf import encode_header
 from edgecv_onnx.graph import Graph
 
-__all__ = ["write"]
+__all__ = ["lowest_opset", "write"]
 
 # Field numbers of onnx.proto: ModelProto.graph, GraphProto.initializer, TensorProto.raw_data.
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 
 
 def write(graph: Graph, path: Path, *, name: str) -> None:
-    """Write an ONNX file; the opset is lowered to what the graph's operators need."""
+    """Write an ONNX file.
+
+    Raises:
+        ConversionError: It would have more bytes than an ONNX file can.
+    """
     from onnx import helper
 
-    graph.opset = lowest_opset(graph)
     model = helper.make_model(
         helper.make_graph(graph.nodes, name, graph.inputs, graph.outputs),
         opset_imports=[helper.make_opsetid("", graph.opset)],
@@ -35,7 +39,7 @@ def write(graph: Graph, path: Path, *, name: str) -> None:
     prefix = model.SerializeToString(deterministic=True)
     length = len(structure) + sum(_record_length(header, value) for header, value in weights)
     if length >= 2**31 - len(prefix):
-        raise ValueError(f"the graph has {length:,} bytes; an ONNX file holds at most 2 GiB")
+        raise ConversionError(f"{name} would have {length:,} bytes; an ONNX file holds at most 2 GiB.")
     with path.open("wb") as file:
         file.write(prefix + encode_header(_GRAPH, length) + structure)
         for header, value in weights:

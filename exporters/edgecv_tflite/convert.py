@@ -5,7 +5,7 @@ from typing import Any
 
 from edgecv.deployable import Deployable
 from edgecv.errors import ConversionError
-from edgecv.lowering import LoweredGraph, scope_indices
+from edgecv.lowering import LoweredGraph
 
 __all__ = ["convert"]
 
@@ -31,14 +31,12 @@ def convert(lowered: LoweredGraph, deployable: Deployable) -> Any:
 
 
 def _problem(error: Exception, lowered: LoweredGraph) -> str:
-    """Return the operation and the layer that the converter's long text names."""
+    """Return the operation that the converter's long text names, and the layer that has it."""
     text = str(error)
     wanted = re.search(r"'tf\.(\w+)' op is neither a custom op nor a flex op", text)
-    layers = [lowered.layers[index] for index in scope_indices(" ".join(text.split())) if index in lowered.layers]
-    place = re.search(r"/?L(\d+)(?:_\d+)?/", text)
-    layer = lowered.layers.get(int(place[1])) if place else next(iter(layers), None)
     if wanted:
-        where = f" in layer {layer!r}" if layer else ""
+        layers = lowered.paths(node.name for node in lowered.graph_def.node if node.op == wanted[1])
+        where = f" in layer {layers[0]!r}" if layers else ""
         return f"operation {wanted[1]!r}{where} has no builtin TFLite form. Replace it in the network."
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__

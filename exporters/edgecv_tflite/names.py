@@ -28,6 +28,9 @@ def rename(model: Any, lowered: LoweredGraph) -> dict[str, str]:
             # -1 is an optional input that is absent.
             if index >= 0 and index not in names:
                 names[index] = unique_name(f"{names[operator.outputs[0]]}/{_role(place)}", taken)
+    known = set(layers)
+    for name in lowered.output_names:
+        layers |= dict.fromkeys(lowered.layers_behind(name, known), name)
     for index, tensor in enumerate(graph.tensors):
         tensor.name = names.get(index, unique_name("unused", taken)).encode()
     return layers

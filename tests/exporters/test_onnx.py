@@ -1,0 +1,208 @@
+"""What an ONNX artifact is made of, read by the onnx package."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import pytest
+from edgecv_onnx import OnnxExporter
+from keras import layers
+from onnx import TensorProto, numpy_helper
+
+import edgecv
+from edgecv.deployable import Deployable
+from edgecv.errors import ConversionError, OptionError
+from edgecv.exporter import Exporter
+from edgecv.weights.random import randomize
+
+Export = Callable[..., tuple[Any, edgecv.Artifact]]
+
+
+@pytest.fixture
+def export(networks: Any, tmp_path: Path) -> Export:
+    """Export a shared network by name, or a Deployable; give the model and the artifact."""
+
+    def run(source: str | Deployable, *, opset: int | None = None, **options: Any) -> tuple[Any, edgecv.Artifact]:
+        deployable = networks.deployable(source, **options) if isinstance(source, str) else source
+        artifact = edgecv.export(deployable, to="onnx", path=tmp_path / "network.onnx", opset=opset)
+        model = onnx.load(artifact.path)
+        onnx.checker.check_model(model, full_check=True)
+        assert {entry.domain for entry in model.opset_import} == {""}
+        return model, artifact
+
+    return run
+
+
+def operators(model: Any) -> list[str]:
+    return [node.op_type for node in model.graph.node]
+
+
+def borders(values: Any) -> list[tuple[str, int, list[int | str]]]:
+    return [
+        (value.name, value.type.tensor_type.elem_type, [side.dim_param or side.dim_value for side in shape_of(value)])
+        for value in values
+    ]
+
+
+def shape_of(value: Any) -> Any:
+    return value.type.tensor_type.shape.dim
+
+
+def test_the_exporter_is_one() -> None:
+    exporter: Exporter = OnnxExporter()
+    assert isinstance(exporter, Exporter)
+
+
+@pytest.mark.parametrize(("batch", "side"), [(1, 1), (4, 4), (None, "N")], ids=["1", "4", "dynamic"])
+def test_a_classifier_takes_pictures_and_gives_probabilities(
+    batch: int | None, side: int | str, export: Export
+) -> None:
+    model, _ = export("separable", batch=batch)
+    assert borders(model.graph.input) == [("image", TensorProto.UINT8, [side, 24, 24, 3])]
+    assert borders(model.graph.output) == [("probabilities", TensorProto.FLOAT, [side, 5])]
+
+
+def test_top_k_gives_int32_classes(export: Export) -> None:
+    model, _ = export("separable", top_k=2)
+    assert borders(model.graph.output) == [
+        ("scores", TensorProto.FLOAT, [1, 2]),
+        ("classes", TensorProto.INT32, [1, 2]),
+    ]
+
+
+def test_other_networks_keep_their_output_names(export: Export) -> None:
+    model, _ = export("two_outputs", batch=None)
+    assert borders(model.graph.output) == [
+        ("field", TensorProto.FLOAT, ["N", 8, 10, 2]),
+        ("vector", TensorProto.FLOAT, ["N", 3]),
+    ]
+
+
+def test_float32_input_is_the_bare_network(export: Export) -> None:
+    model, _ = export("separable", input_dtype="float32")
+    assert borders(model.graph.input) == [("image", TensorProto.FLOAT, [1, 24, 24, 3])]
+    assert operators(model)[:2] == ["Transpose", "Conv"]
+
+
+def test_normalization_padding_and_transposes_are_folded(export: Export) -> None:
+    separable, _ = export("separable")
+    assert operators(separable) == [
+        "Cast", "Sub", "Transpose", "Conv", "Relu", "Conv", "Relu", "GlobalAveragePool", "Squeeze", "Gemm", "Softmax",
+    ]  # fmt: skip
+    residual, _ = export("residual")
+    # The second transpose gives the flattened features Keras' order.
+    assert operators(residual) == [
+        "Cast", "Sub", "Transpose", "Conv", "Relu", "Conv", "Add", "Relu", "MaxPool", "Transpose", "Reshape", "Gemm",
+        "Softmax",
+    ]  # fmt: skip
+    (stem,) = [node for node in residual.graph.node if node.name == "pad+stem+stem_bn/Conv"]
+    pads = next(list(attribute.ints) for attribute in stem.attribute if attribute.name == "pads")
+    assert pads == [0, 2, 1, 1]  # ZeroPadding2D(((0, 1), (2, 1))): top, left, bottom, right
+
+
+def test_nodes_are_named_after_their_layers(export: Export) -> None:
+    model, artifact = export("separable")
+    assert [node.name for node in model.graph.node] == [
+        "pipeline/Cast", "pipeline/Sub", "stem/Transpose", "stem+stem_bn/Conv", "stem_relu/Relu",
+        "depthwise+depthwise_bn/Conv", "depthwise_relu/Relu", "pool/GlobalAveragePool", "pool/Squeeze", "head/Gemm",
+        "head/Softmax",
+    ]  # fmt: skip
+    assert artifact.layers == {
+        "stem": "stem+stem_bn/Conv:0",
+        "stem_bn": "stem+stem_bn/Conv:0",
+        "stem_relu": "stem_relu/Relu:0",
+        "depthwise": "depthwise+depthwise_bn/Conv:0",
+        "depthwise_bn": "depthwise+depthwise_bn/Conv:0",
+        "depthwise_relu": "depthwise_relu/Relu:0",
+        "pool": "pool/Squeeze:0",
+        "head": "probabilities",
+    }
+
+
+@pytest.mark.parametrize("name", ["lenet5", "separable", "residual", "multilabel", "two_outputs"])
+def test_every_layer_that_computes_is_mapped_to_a_tensor_that_is_there(
+    name: str, export: Export, networks: Any
+) -> None:
+    model, artifact = export(name)
+    computing = [layer.name for layer in networks.build(name).layers if type(layer).__name__ != "InputLayer"]
+    assert sorted(artifact.layers) == sorted(computing)
+    tensors = {output for node in model.graph.node for output in node.output}
+    assert set(artifact.layers.values()) <= tensors
+
+
+def test_layers_of_a_nested_model_are_named_by_their_path(export: Export) -> None:
+    picture = keras.Input((12, 12, 3))
+    inner = keras.Input((12, 12, 3))
+    body = layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3, name="conv")(inner))
+    backbone = keras.Model(inner, layers.ReLU(name="relu")(body), name="backbone")
+    x = layers.Dense(3, name="head")(layers.GlobalAveragePooling2D(name="pool")(backbone(picture)))
+    network = keras.Model(picture, x, name="whole")
+    randomize(network, edgecv.Preprocess())
+    model, artifact = export(edgecv.deploy(network, preprocess="none"))
+    assert "backbone/conv+backbone/norm/Conv" in [node.name for node in model.graph.node]
+    assert artifact.layers["backbone/norm"] == "backbone/conv+backbone/norm/Conv:0"
+    assert artifact.layers["backbone/relu"] == "backbone/relu/Relu:0"
+
+
+@pytest.mark.parametrize("name", ["separable", "residual", "multilabel"])
+def test_weights_are_finite_initializers_that_every_node_reads(name: str, export: Export) -> None:
+    model, _ = export(name)
+    read = {given for node in model.graph.node for given in node.input}
+    for tensor in model.graph.initializer:
+        assert tensor.name in read
+        value = numpy_helper.to_array(tensor)
+        assert value.dtype != np.float64
+        assert np.all(np.isfinite(value))
+    assert not {tensor.name for tensor in model.graph.initializer} & {given.name for given in model.graph.input}
+
+
+def test_the_opset_is_the_lowest_that_suffices(export: Export) -> None:
+    model, artifact = export("separable")
+    # Pooling and convolutions are of operator set 11 in onnx' changelog; the IR of that set is 6.
+    assert (model.opset_import[0].version, model.ir_version) == (11, 6)
+    assert artifact.details["opset"] == 11
+
+
+@pytest.mark.parametrize(("opset", "ir"), [(11, 6), (13, 7), (15, 8), (17, 8), (18, 8)])
+def test_the_opset_can_be_chosen(opset: int, ir: int, export: Export) -> None:
+    model, artifact = export("separable", opset=opset)
+    assert (model.opset_import[0].version, model.ir_version) == (opset, ir)
+    assert artifact.details["opset"] == opset
+
+
+@pytest.mark.parametrize("opset", [10, 19, 0])
+def test_an_opset_out_of_range_is_refused(opset: int) -> None:
+    with pytest.raises(OptionError, match=rf"^opset must be 11 to 18, got {opset}\.$"):
+        OnnxExporter(opset=opset)
+
+
+def test_a_precision_that_is_not_there_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"^onnx writes float32, not 'float8'\.$"):
+        OnnxExporter(precision="float8")
+
+
+def test_the_source_must_be_a_deployable(tmp_path: Path) -> None:
+    message = "onnx starts from a Deployable, not from another artifact."
+    with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
+        OnnxExporter().export(edgecv.Artifact(path=tmp_path), tmp_path / "network.onnx")
+
+
+def test_an_operation_that_onnx_has_not_is_named_with_its_layer(tmp_path: Path) -> None:
+    class Odd(layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            import tensorflow as tf
+
+            return tf.raw_ops.Betainc(a=tf.abs(x) + 1, b=tf.abs(x) + 1, x=tf.sigmoid(x))
+
+    image = keras.Input((8, 8, 3))
+    x = layers.Dense(2)(layers.Flatten()(Odd(name="odd")(image)))
+    deployable = edgecv.deploy(keras.Model(image, x, name="net"), preprocess="none")
+    with pytest.raises(
+        ConversionError, match=r"^net cannot be written as ONNX: .*Betainc.*odd.*$|^net .*odd.*Betainc.*$"
+    ):
+        edgecv.export(deployable, to="onnx", path=tmp_path / "net.onnx", verify=False)
+    assert list(tmp_path.iterdir()) == []
