@@ -1,0 +1,38 @@
+"""The same command on the same machine writes the same bytes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+EXPORT = """
+import importlib.util, sys
+from pathlib import Path
+import edgecv
+
+specification = importlib.util.spec_from_file_location("networks", sys.argv[1])
+networks = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(networks)
+for name in ("lenet5", "separable"):
+    for form in ("onnx", "tflite"):
+        artifact = edgecv.export(networks.deployable(name), to=form, path=Path(sys.argv[2]) / f"{name}.{form}")
+        print(artifact.path.name, artifact.sha256)
+"""
+
+
+def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
+    networks = Path(__file__).parents[1] / "networks.py"
+    processes = []
+    for seed in ("1", "2"):
+        folder = tmp_path / f"hash seed {seed}"
+        folder.mkdir()
+        command = [sys.executable, "-c", EXPORT, str(networks), str(folder)]
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        processes.append(
+            subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        )
+    printed = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], printed
+    first, second = (output.splitlines() for output, _ in printed)
+    assert [line.split()[0] for line in first] == ["lenet5.onnx", "lenet5.tflite", "separable.onnx", "separable.tflite"]
+    assert first == second
