@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from edgecv.architecture import Task
-from edgecv.errors import ModelError, OptionError
+from edgecv.errors import ModelError, OptionError, one_line
 from edgecv.preprocess import STYLES, Preprocess
 from edgecv.runtime import Arrays, TensorInfo
 
@@ -142,8 +142,7 @@ class Deployable:
             outputs = self.graph(ops.convert_to_tensor(images))
         except Exception as error:  # Keras and custom layers may raise anything
             height, width = self.input_size
-            problem = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-            raise ModelError(f"{self.name} cannot run on {height}x{width} pictures: {problem}.") from error
+            raise ModelError(f"{self.name} cannot run on {height}x{width} pictures: {one_line(error)}.") from error
         return {name: np.asarray(ops.convert_to_numpy(tensor)) for name, tensor in outputs.items()}
 
     def feed(self, pictures: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

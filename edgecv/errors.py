@@ -21,11 +21,25 @@ Each message is one line: what is wrong, the offending value, what to do.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgecv.report import Report
+
+
+_MOST_CHARACTERS = 200
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an exception of others says, in one short line; without a full stop, its type where it is silent.
+
+    Keras colours its messages, and ends them with the arguments of the call.
+    """
+    text = _COLOUR.sub("", str(error)).partition("Arguments received by")[0]
+    return " ".join(text.split())[:_MOST_CHARACTERS].rstrip(".") or type(error).__name__
 
 
 class EdgecvError(Exception):

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from edgecv.deployable import Deployable
-from edgecv.errors import ConversionError, EdgecvError
+from edgecv.errors import ConversionError, EdgecvError, one_line
 from edgecv.preprocess import Preprocess
 
 __all__ = ["LoweredGraph", "layer_paths", "lower", "scope_indices", "unique_name"]
@@ -128,9 +128,7 @@ def lower(deployable: Deployable, *, kernels_as_inputs: bool) -> LoweredGraph:
         raise
     except Exception as error:  # Keras and custom layers may raise anything
         height, width = deployable.input_size
-        raise ConversionError(
-            f"{deployable.name} cannot be traced at {height}x{width}: {_first_line(error)}"
-        ) from error
+        raise ConversionError(f"{deployable.name} cannot be traced at {height}x{width}: {one_line(error)}.") from error
     function = _frozen(function)
     return LoweredGraph(
         function=function,
@@ -273,8 +271,3 @@ def _first_kernel(network: Any) -> Any | None:
             return layer.kernel
         else:
             return None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
