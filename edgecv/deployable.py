@@ -334,9 +334,8 @@ def _last_activation(tensor: Any) -> Activation | None:
     passes_through = isinstance(layer, layers.Dropout | layers.Flatten | layers.Reshape | layers.Identity)
     if passes_through or (isinstance(layer, layers.Activation) and name == "linear"):
         return _last_activation(_flat(layer._inbound_nodes[0].input_tensors)[0])
-    if isinstance(layer, layers.Dense | layers.Conv2D | layers.BatchNormalization | layers.GlobalAveragePooling2D):
-        return "none"
-    return None
+    linear = isinstance(layer, layers.Dense | layers.Conv2D | layers.BatchNormalization | layers.GlobalAveragePooling2D)
+    return "none" if linear and name in (None, "linear") else None
 
 
 def _output_names(
