@@ -18,6 +18,8 @@ from edgecv.errors import OutputError
 __all__ = ["replace_whole", "writable_folder"]
 
 _TEMPORARY = re.compile(r"^\.edgecv-tmp-(?P<pid>\d{1,9})-[0-9a-f]{8}-")
+# Names that this process is writing under. Others with its process id are of a dead one: containers give the same ids.
+_WRITING: set[str] = set()
 
 
 @contextlib.contextmanager
@@ -34,15 +36,13 @@ def replace_whole(path: Path) -> Iterator[Path]:
     if _TEMPORARY.match(path.name):
         yield path
         return
-    folder = writable_folder(path)
-    temporary = folder / f".edgecv-tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}"
-    try:
-        yield temporary
-        _rename(temporary, path)
-    except OSError as error:
-        raise _output_error(path, error) from error
-    finally:
-        _remove(temporary)
+    writable_folder(path)
+    with _temporary(path) as temporary:
+        try:
+            yield temporary
+            _rename(temporary, path)
+        except OSError as error:
+            raise _output_error(path, error) from error
 
 
 def writable_folder(path: Path) -> Path:
@@ -52,7 +52,11 @@ def writable_folder(path: Path) -> Path:
         OutputError: It is missing, not a folder, or not writable.
     """
     folder = path.parent
-    if not folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except OSError as error:  # behind a folder that may not be entered, or a name that is too long
+        raise _output_error(path, error) from error
+    if not is_folder:
         what = "is not a folder" if folder.exists() else "does not exist"
         raise OutputError(f"Cannot write {str(path)!r}: the folder {str(folder)!r} {what}. Create it first.")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -60,9 +64,21 @@ def writable_folder(path: Path) -> Path:
     with contextlib.suppress(PermissionError):  # a folder that can be written but not listed
         for entry in folder.iterdir():
             match = _TEMPORARY.match(entry.name)
-            if match and not _alive(int(match["pid"])):
+            if match and not _in_use(entry.name, int(match["pid"])):
                 _remove(entry)
     return folder
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """Yield a free name beside ``path``; what is there at the end is removed."""
+    name = f".edgecv-tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}"
+    _WRITING.add(name)
+    try:
+        yield path.parent / name
+    finally:
+        _remove(path.parent / name)
+        _WRITING.discard(name)
 
 
 def _rename(temporary: Path, path: Path) -> None:
@@ -70,10 +86,13 @@ def _rename(temporary: Path, path: Path) -> None:
         if not temporary.is_dir():
             raise OutputError(f"Cannot write {str(path)!r}: it is a folder. Name a file with -o.")
         # A folder cannot be replaced in one step; the old one leaves under a name that clean-up knows.
-        old = path.parent / f".edgecv-tmp-{os.getpid()}-{secrets.token_hex(4)}-old-{path.name}"
-        path.rename(old)
-        temporary.rename(path)
-        _remove(old)
+        with _temporary(path) as old:
+            path.rename(old)
+            try:
+                temporary.rename(path)
+            except OSError:
+                old.rename(path)
+                raise
         return
     if temporary.is_file():
         # Without this, a power cut after the rename could leave an empty file under the final name.
@@ -90,7 +109,9 @@ def _remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def _in_use(name: str, pid: int) -> bool:
+    if pid == os.getpid():
+        return name in _WRITING
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
