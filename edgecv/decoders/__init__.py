@@ -12,11 +12,12 @@ from typing import Any, cast
 
 from edgecv.decoders.base import Decoder
 from edgecv.decoders.sliding_window import SlidingWindow
+from edgecv.decoders.ssd import Ssd
 from edgecv.errors import OptionError, one_line
 
-__all__ = ["DECODERS", "Decoder", "SlidingWindow", "decoder_from_json", "decoder_to_json", "read_decoder"]
+__all__ = ["DECODERS", "Decoder", "SlidingWindow", "Ssd", "decoder_from_json", "decoder_to_json", "read_decoder"]
 
-DECODERS: Mapping[str, type[Any]] = {decoder.name: decoder for decoder in (SlidingWindow,)}
+DECODERS: Mapping[str, type[Any]] = {decoder.name: decoder for decoder in (SlidingWindow, Ssd)}
 
 
 def decoder_to_json(decoder: Decoder) -> dict[str, Any]:

@@ -17,6 +17,7 @@ __all__ = [
     "Rule",
     "check_fields",
     "choice",
+    "constant",
     "corners",
     "flag",
     "flat",
@@ -191,6 +192,11 @@ def flat(tensor: Any, ops: Any, *, per_cell: int = 1) -> Any:
     height, width, channels = tensor.shape[1:]
     tensor = ops.reshape(tensor, (-1, height * width * per_cell, channels // per_cell))
     return ops.cast(tensor, "float32")
+
+
+def constant(values: Any, ops: Any) -> Any:
+    """Put NumPy values into the graph as float32."""
+    return ops.convert_to_tensor(values.astype("float32"))
 
 
 def corners(centres: Any, halves: Any, ops: Any) -> Any:

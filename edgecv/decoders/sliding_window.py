@@ -4,7 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from edgecv.decoders.base import check_fields, choice, corners, flag, flat, grid_of, list_of, number, text, whole
+from edgecv.decoders.base import (
+    check_fields,
+    choice,
+    constant,
+    corners,
+    flag,
+    flat,
+    grid_of,
+    list_of,
+    number,
+    text,
+    whole,
+)
 from edgecv.errors import OptionError
 
 __all__ = ["SlidingWindow"]
@@ -184,12 +196,11 @@ class SlidingWindow:
     def _relative(self, box: Any, origins: Any, windows: Any, ops: Any) -> Any:
         if len(self.scales) == 1:
             windows = windows[0]
-        scale = ops.convert_to_tensor(windows, "float32")
-        half = ops.convert_to_tensor(windows / 2, "float32")
-        centres, sizes = box[..., :2], box[..., 2:]
+        centres, sizes = ops.split(box, 2, axis=-1)
         if self.sqrt_sizes:
             sizes = sizes * sizes
-        return corners(centres * scale + ops.convert_to_tensor(origins, "float32"), sizes * half, ops)
+        centres = centres * constant(windows, ops) + constant(origins, ops)
+        return corners(centres, sizes * constant(windows / 2, ops), ops)
 
 
 def _joined(tensors: Sequence[Any], ops: Any) -> Any:
@@ -199,8 +210,8 @@ def _joined(tensors: Sequence[Any], ops: Any) -> Any:
 def _same_for_all(origins: Any, windows: Any, batch: Any, ops: Any) -> Any:
     import numpy as np
 
-    boxes = np.concatenate([origins, origins + windows], axis=-1).clip(0.0, 1.0).astype("float32")
-    return ops.broadcast_to(ops.convert_to_tensor(boxes), (batch, *boxes.shape))
+    boxes = np.concatenate([origins, origins + windows], axis=-1).clip(0.0, 1.0)
+    return ops.broadcast_to(constant(boxes, ops), (batch, *boxes.shape))
 
 
 def _size(pair: Sequence[int]) -> str:
