@@ -7,6 +7,9 @@ from edgecv.errors import OptionError
 
 __all__ = ["builtin_labels", "read_labels"]
 
+# Files of edgecv/data; their origins stand beside them.
+_BUILTIN = ("coco", "everyday", "imagenet")
+
 
 def read_labels(path: Path, expected: int | None = None) -> tuple[str, ...]:
     """Read a label file: UTF-8, one label a line, blank lines at the end ignored.
@@ -38,14 +41,17 @@ def read_labels(path: Path, expected: int | None = None) -> tuple[str, ...]:
 
 
 def builtin_labels(name: str) -> tuple[str, ...]:
-    """Return a label list that ships with edgecv: ``"imagenet"``, 1000 names.
+    """Return a label list that ships with edgecv, without the background.
+
+    Args:
+        name: ``imagenet`` (1000 names), ``coco`` (80) or ``everyday`` (the 23 of ``ssd_mobilenet_v2``).
 
     Raises:
         OptionError: There is no such list.
     """
+    if name not in _BUILTIN:
+        raise OptionError(f"No built-in labels {name!r}. Known: {', '.join(_BUILTIN)}.")
     file = resources.files("edgecv") / "data" / f"{name}.txt"
-    if not name.isidentifier() or not file.is_file():
-        raise OptionError(f"No built-in labels {name!r}. Known: imagenet.")
     return _split(file.read_text(encoding="utf-8"))
 
 
