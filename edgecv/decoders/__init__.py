@@ -10,14 +10,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from edgecv.decoders.anchor_free import AnchorFree
 from edgecv.decoders.base import Decoder
 from edgecv.decoders.sliding_window import SlidingWindow
 from edgecv.decoders.ssd import Ssd
+from edgecv.decoders.yolo_grid import YoloGrid
+from edgecv.decoders.yolo_v3 import YoloV3
 from edgecv.errors import OptionError, one_line
 
-__all__ = ["DECODERS", "Decoder", "SlidingWindow", "Ssd", "decoder_from_json", "decoder_to_json", "read_decoder"]
+__all__ = [
+    "DECODERS",
+    "AnchorFree",
+    "Decoder",
+    "SlidingWindow",
+    "Ssd",
+    "YoloGrid",
+    "YoloV3",
+    "decoder_from_json",
+    "decoder_to_json",
+    "read_decoder",
+]
 
-DECODERS: Mapping[str, type[Any]] = {decoder.name: decoder for decoder in (SlidingWindow, Ssd)}
+DECODERS: Mapping[str, type[Any]] = {
+    decoder.name: decoder for decoder in (SlidingWindow, Ssd, YoloGrid, YoloV3, AnchorFree)
+}
 
 
 def decoder_to_json(decoder: Decoder) -> dict[str, Any]:

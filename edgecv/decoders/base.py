@@ -15,6 +15,7 @@ from edgecv.errors import OptionError
 __all__ = [
     "Decoder",
     "Rule",
+    "cell_indices",
     "check_fields",
     "choice",
     "constant",
@@ -22,6 +23,7 @@ __all__ = [
     "flag",
     "flat",
     "grid_of",
+    "joined",
     "list_of",
     "number",
     "optional",
@@ -192,6 +194,19 @@ def flat(tensor: Any, ops: Any, *, per_cell: int = 1) -> Any:
     height, width, channels = tensor.shape[1:]
     tensor = ops.reshape(tensor, (-1, height * width * per_cell, channels // per_cell))
     return ops.cast(tensor, "float32")
+
+
+def joined(tensors: Sequence[Any], ops: Any) -> Any:
+    """Put tensors ``(batch, anchors, …)`` one behind the other, those of all scales into one."""
+    return tensors[0] if len(tensors) == 1 else ops.concatenate(tensors, axis=1)
+
+
+def cell_indices(grid: tuple[int, int]) -> Any:
+    """Return column and row, float64 ``(cells, 2)``, of the cells of a ``(rows, columns)`` grid, row by row."""
+    import numpy as np
+
+    rows, columns = np.mgrid[: grid[0], : grid[1]].reshape(2, -1)
+    return np.stack([columns, rows], axis=-1).astype("float64")
 
 
 def constant(values: Any, ops: Any) -> Any:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from edgecv.decoders.base import (
+    cell_indices,
     check_fields,
     choice,
     constant,
@@ -12,6 +13,7 @@ from edgecv.decoders.base import (
     flag,
     flat,
     grid_of,
+    joined,
     list_of,
     number,
     text,
@@ -40,7 +42,7 @@ class SlidingWindow:
 
     Cell (i, j) has seen the window whose top-left corner is at y = oy + i·sy, x = ox + j·sx pixels, with offset o
     and stride s, and whose size is ``window``: the step of a cell is the product of all strides before it
-    (Sermanet et al., "OverFeat", 2014, section 3.3 and figure 5, https://arxiv.org/abs/1312.6229). Its box is
+    (Sermanet et al., "OverFeat", 2014, section 3.5 and figure 5, https://arxiv.org/abs/1312.6229). Its box is
 
         x1 = (ox + j·sx + (cx − w/2)·window_width) / width,    x2 = (ox + j·sx + (cx + w/2)·window_width) / width
 
@@ -130,7 +132,7 @@ class SlidingWindow:
         sizes = self.sizes(input_size)
         count = len(outputs) // len(sizes)
         grids = [tuple(outputs[index * count].shape[1:3]) for index in range(len(sizes))]
-        parts = [_joined([flat(x, ops) for x in outputs[part::count]], ops) for part in range(count)]
+        parts = [joined([flat(x, ops) for x in outputs[part::count]], ops) for part in range(count)]
         if self.box == "relative" and count == 1:
             classes = parts[0].shape[-1] - 5
             parts = [parts[0][..., :classes], parts[0][..., classes : classes + 1], parts[0][..., classes + 1 :]]
@@ -187,8 +189,7 @@ class SlidingWindow:
 
         origins, windows = [], []
         for (rows, columns), (height, width) in zip(grids, sizes, strict=True):
-            y, x = np.mgrid[:rows, :columns].reshape(2, -1)
-            pixels = np.stack([self.offset[1] + x * self.stride[1], self.offset[0] + y * self.stride[0]], axis=-1)
+            pixels = cell_indices((rows, columns)) * self.stride[::-1] + self.offset[::-1]
             origins.append(pixels / [width, height])
             windows.append(np.broadcast_to([self.window[1] / width, self.window[0] / height], pixels.shape))
         return np.concatenate(origins), np.concatenate(windows)
@@ -201,10 +202,6 @@ class SlidingWindow:
             sizes = sizes * sizes
         centres = centres * constant(windows, ops) + constant(origins, ops)
         return corners(centres, sizes * constant(windows / 2, ops), ops)
-
-
-def _joined(tensors: Sequence[Any], ops: Any) -> Any:
-    return tensors[0] if len(tensors) == 1 else ops.concatenate(tensors, axis=1)
 
 
 def _same_for_all(origins: Any, windows: Any, batch: Any, ops: Any) -> Any:
