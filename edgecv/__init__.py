@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgecv.architecture import Architecture
     from edgecv.artifact import Artifact
-    from edgecv.deployable import Deployable, deploy
+    from edgecv.deployable import Deployable
+    from edgecv.deploying import deploy
     from edgecv.errors import EdgecvError
     from edgecv.exporter import Exporter
     from edgecv.models import build, open_model, save_model
+    from edgecv.nms import Nms
     from edgecv.pipeline import export
     from edgecv.preprocess import Fit, Preprocess
     from edgecv.registry import architecture_names, exporter_names, load_exporter, runtime_names
@@ -26,6 +28,7 @@ __all__ = [
     "EdgecvError",
     "Exporter",
     "Fit",
+    "Nms",
     "Preprocess",
     "Report",
     "Runner",
@@ -57,6 +60,7 @@ _HOMES = {
     "EdgecvError": "errors",
     "Exporter": "exporter",
     "Fit": "preprocess",
+    "Nms": "nms",
     "Preprocess": "preprocess",
     "Report": "report",
     "Runner": "runtime",
@@ -65,7 +69,7 @@ _HOMES = {
     "TensorInfo": "runtime",
     "architecture_names": "registry",
     "build": "models",
-    "deploy": "deployable",
+    "deploy": "deploying",
     "export": "pipeline",
     "exporter_names": "registry",
     "load": "session",

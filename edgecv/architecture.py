@@ -14,6 +14,8 @@ from edgecv.preprocess import Preprocess
 if TYPE_CHECKING:
     import keras
 
+    from edgecv.decoders import Decoder
+
 __all__ = ["Architecture", "Task"]
 
 Task = Literal["classification", "detection", "localisation", "segmentation", "other"]
@@ -34,6 +36,7 @@ class Architecture:
         parameters: ``count_params()`` at the defaults, BatchNorm statistics included.
         reference: The paper, with the table or figure that defines the network.
         preprocess: The scaling and resizing that its published weights were trained with.
+        decoder: How its outputs become boxes and scores, where it is a detector.
         labels: Name of a label list that ships with edgecv (``"imagenet"``), or None.
         weights: What ``--weights`` accepts beside ``auto`` and a file.
         minimum: Smallest height and width in pixels.
@@ -47,6 +50,7 @@ class Architecture:
     task: Task = "classification"
     classes: int = 1000
     preprocess: Preprocess = Preprocess()
+    decoder: "Decoder | None" = None
     labels: str | None = None
     weights: tuple[str, ...] = ("random",)
     minimum: int = 32

@@ -21,7 +21,8 @@ class Artifact:
         layers: Keras layer path → name of the tensor in the artifact that carries the layer's output
             (layout may differ), or the name of the node that its folded group became.
         details: What else the exporter records in the metadata, such as the opset.
-        optional_inputs: Inputs that may be left out, with their baked defaults.
+        optional_inputs: Inputs that may be left out: the file holds their defaults.
+        checkpoints: Names of the Deployable's checkpoints that tensors inside the artifact have.
         outputs: The outputs; set by `edgecv.export`.
         report: What verification measured; set by `edgecv.export`.
         seconds: Time that `edgecv.export` took.
@@ -31,6 +32,7 @@ class Artifact:
     layers: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     optional_inputs: tuple[str, ...] = ()
+    checkpoints: tuple[str, ...] = ()
     outputs: tuple[TensorInfo, ...] = ()
     report: Report | None = None
     seconds: float = 0.0

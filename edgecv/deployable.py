@@ -4,32 +4,31 @@ It runs in Keras by itself, on any backend, and so is the original that artifact
 Exporters lower this definition; none of them repeats a rule of it.
 """
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from edgecv.architecture import Task
+from edgecv.decoders import decoder_to_json
+from edgecv.detection import THRESHOLDS, DetectionHead
 from edgecv.errors import ModelError, OptionError, one_line
-from edgecv.preprocess import STYLES, Preprocess
+from edgecv.nms import Suppress
+from edgecv.preprocess import Preprocess
+from edgecv.resize import GraphResize
 from edgecv.runtime import Arrays, TensorInfo
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["Deployable", "ModelInfo", "deploy"]
+    from edgecv.decoders import Decoder
 
-# The command line shows notes itself; a program that sets up no logging sees them on stderr.
-_LOGGER = logging.getLogger("edgecv")
+__all__ = ["Deployable", "ModelInfo", "decoder_order", "flat_tensors", "network_output_names"]
 
 Activation = Literal["softmax", "sigmoid", "none"]
 ActivationOption = Literal["auto", "softmax", "sigmoid", "none"]
 InputType = Literal["uint8", "float32"]
-
-# Sizes of tensors are 32-bit numbers in LiteRT.
-_MOST_VALUES = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +40,7 @@ class ModelInfo:
         task: What its outputs mean; None where nobody said so.
         preprocess: The scaling that it was trained with; None where nobody said so.
         labels: One name a class, or empty.
+        decoder: How its outputs become boxes and scores, where it is a detector.
         weights_source: Where the weights come from.
         notes: What the user should know, such as why weights are random.
     """
@@ -49,6 +49,7 @@ class ModelInfo:
     task: Task | None = None
     preprocess: Preprocess | None = None
     labels: tuple[str, ...] = ()
+    decoder: "Decoder | None" = None
     weights_source: str = "file"
     notes: tuple[str, ...] = ()
 
@@ -69,6 +70,8 @@ class Deployable:
         added_activation: Added after the network's last layer.
         activation: What the first output went through in all, in the network or added.
         top_k: Classification: give the K best instead of all.
+        detection: Detection: decoder and suppression.
+        resize: The resize where it is inside the graph: pictures of any size go in.
         labels: One name a class, or empty.
         weights_source: Where the weights come from.
         notes: What the user should know.
@@ -86,35 +89,81 @@ class Deployable:
     added_activation: Activation = "none"
     activation: Activation = "none"
     top_k: int | None = None
+    detection: DetectionHead | None = None
+    resize: GraphResize | None = None
     labels: tuple[str, ...] = ()
     weights_source: str = "file"
     notes: tuple[str, ...] = field(default=())
 
     @property
     def input(self) -> TensorInfo:
-        """The artifact's input."""
-        return TensorInfo(name="image", shape=(self.batch, *self.input_size, self.channels), dtype=self.input_dtype)
+        """The artifact's input; its height and width are None where the resize is inside."""
+        sides: tuple[int | None, int | None] = self.input_size if self.resize is None else (None, None)
+        return TensorInfo(name="image", shape=(self.batch, *sides, self.channels), dtype=self.input_dtype)
 
-    def graph(self, image: Any, network: Callable[[Any], Any] | None = None) -> dict[str, Any]:
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """Names of the tensors inside the artifact that verification reads."""
+        return self.detection.checkpoints if self.detection else ()
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Settings that the caller may change at run time where the format has optional inputs; their defaults."""
+        nms = self.detection.nms if self.detection else None
+        return {name: getattr(nms, name) for name in THRESHOLDS} if nms else {}
+
+    def postprocess(self) -> dict[str, Any]:
+        """Return what metadata say of all that follows the network."""
+        document: dict[str, Any] = {"activation": self.activation, "top_k": self.top_k}
+        if self.detection is not None:
+            nms = self.detection.nms
+            document["decoder"] = decoder_to_json(self.detection.decoder)
+            document["nms"] = nms.to_json() if nms else None
+        return document
+
+    def graph(
+        self,
+        image: Any,
+        network: Callable[[Any], Any] | None = None,
+        *,
+        thresholds: Mapping[str, Any] | None = None,
+        suppress: Suppress | None = None,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Define the whole graph: the one place, for Keras and for every exporter.
 
         Args:
             image: Tensor ``(batch, height, width, channels)`` of `input_dtype`; uint8 in [0, 255] RGB.
             network: Replaces the call of the network; it gets the preprocessed tensor.
+            thresholds: Scalar tensors in place of the settings that `thresholds` names.
+            suppress: A format's own operator for suppression.
 
         Returns:
-            Output name → tensor, in the artifact's order.
+            Output name → tensor in the artifact's order, and checkpoint name → tensor.
         """
         from keras import ops
 
+        call = network or self._call_network
         x = image
+        if self.resize is not None:
+            x = self.resize.apply(image, self.input_size, ops)
         if self.input_dtype == "uint8":
-            x = self.preprocess.apply(ops.cast(image, "float32"), ops)
-        outputs = (network or self._call_network)(x)
-        return self.head(_flat(outputs))
+            x = self.preprocess.apply(ops.cast(x, "float32"), ops)
+        if self.detection is None:
+            return self.head(flat_tensors(call(x))), {}
+        sized = [self._at_size(x, size, ops) for size in self.detection.sizes(self.input_size)]
+        outputs = [each for scaled in sized for each in self._in_order(flat_tensors(call(scaled)))]
+        found, checkpoints = self.detection.apply(
+            outputs, self.input_size, ops, thresholds=thresholds or {}, suppress=suppress
+        )
+        if self.resize is not None:
+            found["boxes"] = self.resize.boxes_in_picture(found["boxes"], image, self.input_size, ops)
+            if "count" in found:  # a row of zeros lies in the letterbox's border
+                there = ops.arange(found["scores"].shape[1], dtype="int32") < ops.expand_dims(found["count"], -1)
+                found["boxes"] = ops.where(ops.expand_dims(there, -1), found["boxes"], 0.0)
+        return found, checkpoints
 
     def head(self, outputs: Sequence[Any]) -> dict[str, Any]:
-        """Turn the network's outputs into the artifact's: activation, top-k, names."""
+        """Turn the outputs of a network that is no detector into the artifact's: activation, top-k, names."""
         from keras import ops
 
         tensors = list(outputs)
@@ -126,12 +175,13 @@ class Deployable:
             tensors = [scores, ops.cast(classes, "int32")]
         return dict(zip(self.output_names, tensors, strict=True))
 
-    def run(self, images: np.ndarray[Any, Any]) -> Arrays:
+    def run(self, images: np.ndarray[Any, Any], *, checkpoints: bool = False) -> Arrays:
         """Run it in Keras.
 
         Args:
             images: uint8 ``(batch, height, width, channels)`` RGB or luminance in [0, 255], or float32 of
                 the same shape where `input_dtype` is float32.
+            checkpoints: Return the checkpoints, too.
 
         Raises:
             ModelError: The network cannot run at this size.
@@ -139,11 +189,12 @@ class Deployable:
         from keras import ops
 
         try:
-            outputs = self.graph(ops.convert_to_tensor(images))
+            outputs, inside = self.graph(ops.convert_to_tensor(images))
         except Exception as error:  # Keras and custom layers may raise anything
             height, width = self.input_size
             raise ModelError(f"{self.name} cannot run on {height}x{width} pictures: {one_line(error)}.") from error
-        return {name: np.asarray(ops.convert_to_numpy(tensor)) for name, tensor in outputs.items()}
+        wanted = {**outputs, **inside} if checkpoints else outputs
+        return {name: np.asarray(ops.convert_to_numpy(tensor)) for name, tensor in wanted.items()}
 
     def feed(self, pictures: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Turn uint8 pictures ``(batch, height, width, channels)`` into what the input takes."""
@@ -154,218 +205,41 @@ class Deployable:
     def _call_network(self, x: Any) -> Any:
         return self.network(x, training=False)
 
+    def _at_size(self, x: Any, size: tuple[int, int], ops: Any) -> Any:
+        return x if size == self.input_size else ops.image.resize(x, size, interpolation="bilinear")
 
-def deploy(
-    network: "keras.Model",
-    *,
-    name: str | None = None,
-    preprocess: str | Preprocess | None = None,
-    labels: Sequence[str] | None = None,
-    activation: ActivationOption = "auto",
-    top_k: int | None = None,
-    input_size: tuple[int, int] | None = None,
-    input_dtype: InputType = "uint8",
-    batch: int | None = 1,
-) -> Deployable:
-    """Put a network into a Deployable.
-
-    Args:
-        network: A Keras model with one picture input ``(batch, height, width, channels)``.
-        name: Name in metadata; the default is the network's.
-        preprocess: A style (``none``, ``0-1``, ``tf``, ``torch``, ``caffe``) or a `Preprocess`. What
-            `edgecv.build` made knows its own; for any other network the default is ``none``.
-        labels: One name a class.
-        activation: ``auto`` adds softmax only where the last layer of a classifier has no activation.
-        top_k: Classification: outputs become the K best ``scores`` and ``classes``.
-        input_size: ``(height, width)`` in pixels; needed where the network takes any size.
-        input_dtype: ``uint8`` or ``float32`` (the bare network).
-        batch: Pictures per run, or None for a dynamic batch.
-
-    Raises:
-        ModelError: The network has no picture input or no outputs.
-        OptionError: An option does not fit the network.
-    """
-    info: ModelInfo = getattr(network, "edgecv_info", None) or ModelInfo(name=name or str(network.name))
-    _check_option("input type", input_dtype, get_args(InputType))
-    _check_option("activation", activation, get_args(ActivationOption))
-    if batch is not None and batch < 1:
-        raise OptionError(f"batch must be at least 1 or dynamic, got {batch}.")
-    size, channels = _picture_input(network, input_size)
-    _check_values(batch or 1, size, channels)
-    scaling, notes = _scaling(info, preprocess)
-    scaling.check_channels(channels)
-    outputs = _flat(network.outputs)
-    task = info.task or _guess_task(outputs)
-    added, total, said = _activation(network, outputs, task, activation)
-    classes = outputs[0].shape[-1] if task == "classification" else None
-    for note in (*notes, *said):
-        _LOGGER.warning(note)
-    return Deployable(
-        network=network,
-        name=name or info.name,
-        task=task,
-        input_size=size,
-        channels=channels,
-        preprocess=scaling,
-        output_names=_output_names(network, outputs, task, total, top_k),
-        input_dtype=input_dtype,
-        batch=batch,
-        added_activation=added,
-        activation=total,
-        top_k=_checked_top_k(top_k, task, classes),
-        labels=_checked_labels(tuple(labels) if labels is not None else info.labels, classes),
-        weights_source=info.weights_source,
-        notes=(*info.notes, *notes, *said),
-    )
+    def _in_order(self, outputs: Sequence[Any]) -> Sequence[Any]:
+        names = self.detection.decoder.outputs if self.detection else ()
+        return [outputs[index] for index in decoder_order(self.network, names)]
 
 
-def _check_option(what: str, value: object, known: Sequence[str]) -> None:
-    if value not in known:
-        raise OptionError(f"{what} must be one of {', '.join(known)}, got {value!r}.")
-
-
-def _flat(outputs: Any) -> list[Any]:
+def flat_tensors(tensors: Any) -> list[Any]:
+    """Return the tensors of any structure in Keras' order: a dictionary's by its sorted keys."""
     import keras
 
-    return list(keras.tree.flatten(outputs))
+    return list(keras.tree.flatten(tensors))
 
 
-def _picture_input(network: "keras.Model", wanted: tuple[int, int] | None) -> tuple[tuple[int, int], int]:
-    name = network.name
-    # A subclassed model that was never called has neither.
-    if not getattr(network, "built", False) or not hasattr(network, "inputs"):
-        raise ModelError(f"Model {name!r} has no known input. Call it once on a picture before saving it.")
-    inputs = _flat(network.inputs or [])
-    if len(inputs) != 1:
-        raise ModelError(f"Model {name!r} has {len(inputs)} inputs; edgecv needs one, a batch of pictures.")
-    if not _flat(network.outputs or []):
-        raise ModelError(f"Model {name!r} has no outputs. Save a model that returns at least one tensor.")
-    shape = tuple(inputs[0].shape)
-    if len(shape) != 4 or shape[3] not in (1, 3):
-        raise ModelError(
-            f"Model {name!r} takes {_shape(shape)}, which is no batch of pictures. "
-            "Give a model of input (batch, height, width, 3) or (batch, height, width, 1)."
-        )
-    return _size(name, shape[1:3], wanted), int(shape[3])
-
-
-def _shape(shape: Sequence[int | None]) -> str:
-    return "(" + ", ".join("any" if side is None else str(side) for side in shape) + ")"
-
-
-def _size(name: str, fixed: Sequence[int | None], wanted: tuple[int, int] | None) -> tuple[int, int]:
-    if wanted is None:
-        if None in fixed:
-            raise OptionError(f"Model {name!r} takes pictures of any size. Choose one with --input-size HxW.")
-        return int(fixed[0] or 0), int(fixed[1] or 0)
-    if min(wanted) < 1:
-        raise OptionError(f"input size must be at least 1x1, got {wanted[0]}x{wanted[1]}.")
-    if any(side not in (None, want) for side, want in zip(fixed, wanted, strict=True)):
-        raise OptionError(
-            f"Model {name!r} takes {fixed[0]}x{fixed[1]} pictures only, not {wanted[0]}x{wanted[1]}. "
-            "Leave --input-size out, or build the network at that size."
-        )
-    return wanted
-
-
-def _check_values(batch: int, size: tuple[int, int], channels: int) -> None:
-    values = batch * size[0] * size[1] * channels
-    if values > _MOST_VALUES:
-        raise OptionError(
-            f"{batch} pictures of {size[0]}x{size[1]} are {values:,} values, and tensors hold at most "
-            f"{_MOST_VALUES:,}. Choose a smaller input size or batch."
-        )
-
-
-def _scaling(info: ModelInfo, preprocess: str | Preprocess | None) -> tuple[Preprocess, tuple[str, ...]]:
-    if isinstance(preprocess, Preprocess):
-        return preprocess, ()
-    if preprocess is not None:
-        _check_option("preprocess", preprocess, tuple(STYLES))
-        fit = info.preprocess.fit if info.preprocess else Preprocess().fit
-        style = STYLES[preprocess]
-        return Preprocess(style=style.style, order=style.order, mean=style.mean, scale=style.scale, fit=fit), ()
-    if info.preprocess is not None:
-        return info.preprocess, ()
-    return Preprocess(), (
-        f"{info.name} does not say how its pictures are scaled: the network gets 0…255 RGB. "
-        "Use --preprocess if it was trained on anything else.",
-    )
-
-
-def _guess_task(outputs: Sequence[Any]) -> Task:
-    return "classification" if len(outputs) == 1 and len(outputs[0].shape) == 2 else "other"
-
-
-def _activation(
-    network: "keras.Model", outputs: Sequence[Any], task: Task, option: ActivationOption
-) -> tuple[Activation, Activation, tuple[str, ...]]:
-    """Return (added, in all, what to say)."""
-    if task != "classification":
-        if option not in ("auto", "none"):
-            raise OptionError(f"--activation {option} is for classifiers; {network.name!r} is no classifier.")
-        return "none", "none", ()
-    there = _last_activation(outputs[0])
-    if option == "none":
-        return "none", there or "none", ()
-    if option != "auto":
-        return ("none" if there == option else option), option, ()
-    if there is None:
-        return "none", "none", ("The last layer's activation is unknown: none was added. Set it with --activation.",)
-    if there != "none":
-        return "none", there, ()
-    added: Activation = "softmax" if outputs[0].shape[-1] != 1 else "sigmoid"
-    return added, added, (f"The last layer has no activation: {added} was added (--activation none leaves it out).",)
-
-
-def _last_activation(tensor: Any) -> Activation | None:
-    """Return the activation that a symbolic tensor went through last; None where it cannot be told."""
-    from keras import layers
-
-    layer, _, index = tensor._keras_history
-    if isinstance(layer, layers.Softmax):
-        return "softmax"
-    function = getattr(layer, "activation", None)
-    name = getattr(function, "__name__", None)
-    if name in ("softmax", "sigmoid"):
-        return "softmax" if name == "softmax" else "sigmoid"
-    if getattr(layer, "outputs", None):  # a nested model
-        return _last_activation(_flat(layer.outputs)[index])
-    passes_through = isinstance(layer, layers.Dropout | layers.Flatten | layers.Reshape | layers.Identity)
-    if passes_through or (isinstance(layer, layers.Activation) and name == "linear"):
-        return _last_activation(_flat(layer._inbound_nodes[0].input_tensors)[0])
-    linear = isinstance(layer, layers.Dense | layers.Conv2D | layers.BatchNormalization | layers.GlobalAveragePooling2D)
-    return "none" if linear and name in (None, "linear") else None
-
-
-def _output_names(
-    network: "keras.Model", outputs: Sequence[Any], task: Task, activation: Activation, top_k: int | None
-) -> tuple[str, ...]:
-    if task == "classification":
-        if top_k is not None:
-            return ("scores", "classes")
-        return ("logits",) if activation == "none" else ("probabilities",)
+def network_output_names(network: "keras.Model") -> tuple[str, ...]:
+    """Return one name an output, in the order of `flat_tensors`, each different."""
     given = network.output if isinstance(getattr(network, "output", None), Mapping) else None
-    # A dictionary's keys are flattened in sorted order by keras.tree.
     names = sorted(given) if given is not None else list(getattr(network, "output_names", []))
-    if len(names) != len(outputs):
-        names = [f"output_{index}" for index in range(len(outputs))]
+    count = len(flat_tensors(network.outputs))
+    if len(names) != count:
+        names = [f"output_{index}" for index in range(count)]
     if len(set(names)) != len(names):
         names = [f"{name}_{index}" for index, name in enumerate(names)]
     return tuple(str(name) for name in names)
 
 
-def _checked_top_k(top_k: int | None, task: Task, classes: int | None) -> int | None:
-    if top_k is None:
-        return None
-    if task != "classification":
-        raise OptionError("--top-k is for classifiers; this network is no classifier.")
-    if classes is None or not 1 <= top_k <= classes:
-        raise OptionError(f"top-k must be between 1 and the number of classes, {classes}, got {top_k}.")
-    return top_k
+def decoder_order(network: "keras.Model", names: Sequence[str]) -> list[int]:
+    """Return the places of the outputs that a decoder names, in its order; all of them where it names none.
 
-
-def _checked_labels(labels: tuple[str, ...], classes: int | None) -> tuple[str, ...]:
-    if labels and classes is not None and len(labels) != classes:
-        raise OptionError(f"There are {len(labels)} labels for {classes} classes. Give one label a class.")
-    return labels
+    Raises:
+        OptionError: The network has no such output.
+    """
+    known = network_output_names(network)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise OptionError(f"The decoder's output {unknown[0]!r} is none of the network's: {', '.join(known)}.")
+    return [known.index(name) for name in names] if names else list(range(len(known)))

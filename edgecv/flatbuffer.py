@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["FlatbufferError", "Table", "root"]
+__all__ = ["FlatbufferError", "Table", "root", "with_integers"]
 
 _IDENTIFIER = slice(4, 8)
 
@@ -62,6 +62,16 @@ class Table:
         for element in range(position + 4, position + 4 + 4 * length, 4):
             yield Table(self.data, _follow(self.data, element))
 
+    def integers(self, field: int) -> list[int]:
+        """Return a vector of 32-bit integers, empty where absent."""
+        position = self._target(field)
+        if position is None:
+            return []
+        length = _unpack(self.data, position, "I")
+        if position + 4 + 4 * length > len(self.data):
+            raise FlatbufferError(f"the vector at byte {position} runs over the end")
+        return list(struct.unpack_from(f"<{length}i", self.data, position + 4))
+
     def _field(self, field: int) -> int | None:
         """Return where a field's value is; the table begins with the distance back to its list of fields."""
         listing = self.position - _unpack(self.data, self.position, "i")
@@ -90,6 +100,22 @@ def root(data: bytes | mmap.mmap, identifier: bytes) -> Table:
     if data[_IDENTIFIER] != identifier:
         raise FlatbufferError(f"the identifier {identifier.decode()} is missing")
     return Table(data, _follow(data, 0))
+
+
+def with_integers(table: Table, field: int, values: list[int]) -> bytes:
+    """Return the file with other values in a vector of 32-bit integers: a new vector at the file's end.
+
+    Raises:
+        FlatbufferError: The table has no such field.
+    """
+    position = table._field(field)
+    if position is None:
+        raise FlatbufferError(f"the table at byte {table.position} has no field {field}")
+    data = bytearray(table.data)
+    data += bytes(-len(data) % 4)
+    struct.pack_into("<I", data, position, len(data) - position)
+    data += struct.pack(f"<I{len(values)}i", len(values), *values)
+    return bytes(data)
 
 
 def _follow(data: bytes | mmap.mmap, position: int) -> int:

@@ -23,6 +23,7 @@ import numpy as np
 
 from edgecv.deployable import Deployable
 from edgecv.errors import ConversionError, EdgecvError, one_line
+from edgecv.nms import Suppress
 from edgecv.preprocess import Preprocess
 
 __all__ = ["LoweredGraph", "layer_paths", "lower", "scope_indices", "unique_name"]
@@ -39,6 +40,8 @@ class LoweredGraph:
         graph_def: Its ``GraphDef``.
         input_name: Tensor name of the picture input, such as ``"image:0"``.
         output_names: Artifact's output name → tensor name in the graph.
+        checkpoints: Name of a checkpoint → tensor name in the graph.
+        thresholds: Name of an optional scalar input → tensor name in the graph.
         kernels: Tensor name → value, for the kernels that became inputs.
         kernel_names: Tensor name → Keras path of the variable.
         layers: Index of a scope ``L<index>`` → the Keras layer's path.
@@ -48,6 +51,8 @@ class LoweredGraph:
     graph_def: Any
     input_name: str
     output_names: Mapping[str, str]
+    checkpoints: Mapping[str, str]
+    thresholds: Mapping[str, str]
     kernels: Mapping[str, np.ndarray[Any, Any]]
     kernel_names: Mapping[str, str]
     layers: Mapping[int, str]
@@ -78,8 +83,20 @@ class LoweredGraph:
         return [path for path in self.layers.values() if path in found]
 
 
-def lower(deployable: Deployable, *, kernels_as_inputs: bool) -> LoweredGraph:
+def lower(
+    deployable: Deployable,
+    *,
+    kernels_as_inputs: bool,
+    thresholds_as_inputs: bool = False,
+    suppress: Suppress | None = None,
+) -> LoweredGraph:
     """Trace a Deployable.
+
+    Args:
+        deployable: What to trace.
+        kernels_as_inputs: Make large kernels inputs of the graph.
+        thresholds_as_inputs: Make the detection thresholds scalar inputs of the graph.
+        suppress: The format's own operator for suppression, traced as TensorFlow operations.
 
     Raises:
         ConversionError: Keras runs on another backend, or the network cannot be traced at this size.
@@ -102,8 +119,11 @@ def lower(deployable: Deployable, *, kernels_as_inputs: bool) -> LoweredGraph:
         if kernels_as_inputs and len(variable.shape) >= 2
     }
 
+    thresholds = list(deployable.thresholds) if thresholds_as_inputs else []
+
     def trace(image: Any, *inputs: Any) -> dict[str, Any]:
-        given = {id(variable): tensor for variable, tensor in zip(kernels.values(), inputs, strict=True)}
+        chosen = dict(zip(thresholds, inputs, strict=False))
+        given = {id(variable): tensor for variable, tensor in zip(kernels.values(), inputs[len(chosen) :], strict=True)}
 
         def value(variable: Any) -> Any:
             tensor = given.get(id(variable))
@@ -114,11 +134,12 @@ def lower(deployable: Deployable, *, kernels_as_inputs: bool) -> LoweredGraph:
             fixed = [value(variable) for variable in network.non_trainable_variables]
             return network.stateless_call(trainable, fixed, x, training=False)[0]
 
-        outputs = lowered.graph(image, call)
-        return {name: tf.identity(tensor, name=f"output_{name}") for name, tensor in outputs.items()}
+        outputs, checkpoints = lowered.graph(image, call, thresholds=chosen, suppress=suppress)
+        named = {**outputs, **checkpoints}
+        return {name: tf.identity(tensor, name=f"output_{name}") for name, tensor in named.items()}
 
-    shape = (deployable.batch, *deployable.input_size, deployable.channels)
-    signature = [tf.TensorSpec(shape, deployable.input_dtype, name="image")]
+    signature = [tf.TensorSpec(deployable.input.shape, deployable.input_dtype, name="image")]
+    signature += [tf.TensorSpec((), tf.float32, name=name) for name in thresholds]
     signature += [tf.TensorSpec(variable.shape, variable.dtype, name=name) for name, variable in kernels.items()]
     layers = layer_paths(network)
     try:
@@ -130,22 +151,25 @@ def lower(deployable: Deployable, *, kernels_as_inputs: bool) -> LoweredGraph:
         height, width = deployable.input_size
         raise ConversionError(f"{deployable.name} cannot be traced at {height}x{width}: {one_line(error)}.") from error
     function = _frozen(function)
+    names = sorted_outputs(function, deployable)
     return LoweredGraph(
         function=function,
         graph_def=_inlinable(function.graph.as_graph_def()),
         input_name=function.inputs[0].name,
-        output_names={name: tensor.name for name, tensor in sorted_outputs(function, deployable).items()},
+        output_names={name: names[name] for name in deployable.output_names},
+        checkpoints={name: names[name] for name in deployable.checkpoints},
+        thresholds={name: f"{name}:0" for name in thresholds},
         kernels={f"{name}:0": values[id(variable)] for name, variable in kernels.items()},
         kernel_names={f"{name}:0": variable.path for name, variable in kernels.items()},
         layers={index: path for index, (path, _) in enumerate(layers)},
     )
 
 
-def sorted_outputs(function: Any, deployable: Deployable) -> dict[str, Any]:
-    """Return the function's output tensors by the artifact's names, in the artifact's order."""
+def sorted_outputs(function: Any, deployable: Deployable) -> dict[str, str]:
+    """Return output or checkpoint → name of the function's tensor, in the order of the function's outputs."""
     # A dictionary's values are flattened in the order of its sorted keys.
-    by_name = dict(zip(sorted(deployable.output_names), function.outputs, strict=True))
-    return {name: by_name[name] for name in deployable.output_names}
+    names = sorted((*deployable.output_names, *deployable.checkpoints))
+    return {name: tensor.name for name, tensor in zip(names, function.outputs, strict=True)}
 
 
 def layer_paths(network: Any) -> list[tuple[str, Any]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from edgecv.architecture import Task
+from edgecv.decoders import decoder_from_json, decoder_to_json
 from edgecv.deployable import ModelInfo
 from edgecv.errors import EdgecvError, ModelError, OptionError, UnknownNameError
 from edgecv.extras import import_keras, require
@@ -69,6 +70,7 @@ def build(
         network = architecture.build(input_size=input_size, classes=classes)
         record = load_weights(architecture, network, weights=weights, seed=seed)
     labels = builtin_labels(architecture.labels) if architecture.labels else ()
+    wanted = architecture.classes if classes is None else classes
     notes = (f"Random weights (seed {seed}) are used. {record.note}",) if record.note else ()
     for note in notes:
         _LOGGER.warning(note)
@@ -76,7 +78,8 @@ def build(
         name=name,
         task=architecture.task,
         preprocess=architecture.preprocess,
-        labels=labels if len(labels) == network.output_shape[-1] else (),
+        labels=labels if len(labels) == wanted else (),
+        decoder=architecture.decoder,
         weights_source=record.source,
         notes=notes,
     )
@@ -255,6 +258,7 @@ def _info_to_json(info: ModelInfo) -> dict[str, Any]:
         "task": info.task,
         "preprocess": info.preprocess.to_json() if info.preprocess else None,
         "labels": list(info.labels),
+        "decoder": decoder_to_json(info.decoder) if info.decoder else None,
         "weights": info.weights_source,
     }
 
@@ -268,6 +272,7 @@ def _info_from_json(document: dict[str, Any], path: Path) -> ModelInfo:
         task=task,
         preprocess=Preprocess.from_json(document["preprocess"]) if document["preprocess"] else None,
         labels=tuple(_strings(document["labels"])),
+        decoder=decoder_from_json(document["decoder"]) if document.get("decoder") else None,
         weights_source=str(document["weights"]),
     )
 

@@ -4,7 +4,7 @@ Found by entry points in the group ``edgecv.runtimes``. This half imports neithe
 nor onnx: it is what runs on the device, and what verification runs too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -44,8 +44,12 @@ class Runner(Protocol):
         """The required inputs."""
 
     @property
+    def optional_inputs(self) -> tuple[TensorInfo, ...]:
+        """The inputs that may be left out: the artifact holds their defaults."""
+
+    @property
     def outputs(self) -> tuple[TensorInfo, ...]:
-        """The outputs, in the artifact's order."""
+        """The outputs, in the artifact's order; without exposed tensors."""
 
     @property
     def device(self) -> str:
@@ -56,7 +60,7 @@ class Runner(Protocol):
         """What the engine says it runs on, such as ``"CUDAExecutionProvider"`` or ``"XNNPACK"``."""
 
     def run(self, feeds: Mapping[str, Any]) -> Arrays:
-        """Run it on arrays by input name; the returned arrays are the caller's to keep.
+        """Run it on arrays by input name; the returned arrays, exposed tensors included, are the caller's to keep.
 
         Raises:
             OptionError: An array's shape or type is not what the artifact takes.
@@ -85,8 +89,10 @@ class Runtime(Protocol):
     def devices(self) -> tuple[str, ...]:
         """Return the devices that the engine offers here, ``"cpu"`` first; empty where it is missing."""
 
-    def open(self, path: Path, *, device: str = "cpu", threads: int | None = None) -> Runner:
-        """Load an artifact.
+    def open(
+        self, path: Path, *, device: str = "cpu", threads: int | None = None, expose: Sequence[str] = ()
+    ) -> Runner:
+        """Load an artifact; its runner returns the tensors inside it that ``expose`` names, too.
 
         Raises:
             MissingExtraError: The engine is not installed.

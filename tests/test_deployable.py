@@ -10,7 +10,8 @@ import pytest
 from keras import layers
 
 import edgecv
-from edgecv.deployable import Deployable, ModelInfo, deploy
+from edgecv.deployable import Deployable, ModelInfo
+from edgecv.deploying import deploy
 from edgecv.errors import ModelError, OptionError
 from edgecv.preprocess import Fit, Preprocess
 

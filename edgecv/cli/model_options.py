@@ -143,7 +143,7 @@ def read_preprocess(value: str | None) -> "str | Preprocess | None":
 
 def make_deployable(model: str, options: Mapping[str, Any]) -> "Deployable":
     """Open MODEL and put it into a Deployable, by the options of this module."""
-    from edgecv.deployable import deploy
+    from edgecv.deploying import deploy
     from edgecv.labels import read_labels
     from edgecv.models import open_model
 

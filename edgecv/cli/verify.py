@@ -63,7 +63,7 @@ def _original(artifact: Path, model: str, options: dict[str, Any]) -> "Deployabl
     Raises:
         VerificationError: The model cannot be what the artifact says of it.
     """
-    from edgecv.deployable import deploy
+    from edgecv.deploying import deploy
     from edgecv.models import open_model
     from edgecv.preprocess import Preprocess
     from edgecv.session import runtime_of

@@ -2,7 +2,7 @@
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,13 +37,16 @@ class LiteRtRuntime:
         """Return ``("cpu",)``, or nothing where the engine is missing."""
         return () if _package() is None else ("cpu",)
 
-    def open(self, path: Path, *, device: str = "cpu", threads: int | None = None) -> "LiteRtRunner":
+    def open(
+        self, path: Path, *, device: str = "cpu", threads: int | None = None, expose: Sequence[str] = ()
+    ) -> "LiteRtRunner":
         """Load a ``.tflite`` file.
 
         Args:
             path: The file.
             device: ``"cpu"``.
             threads: Threads within an operator; the default is the engine's.
+            expose: Names of tensors inside the file that `run` returns, too.
 
         Raises:
             MissingExtraError: LiteRT is not installed.
@@ -61,8 +64,12 @@ class LiteRtRuntime:
                 "Export it with builtin operators only."
             )
         interpreter = _interpreter()
+        # Exposed as outputs, they are computed by the kernels that compute them otherwise; keeping all tensors,
+        # as the engine offers, would turn its delegate off.
+        content, exposed = tflite_container.exposing(path, expose) if expose else (None, {})
+        source = {"model_path": str(path)} if content is None else {"model_content": content}
         try:
-            return LiteRtRunner(interpreter(model_path=str(path), num_threads=threads), path)
+            return LiteRtRunner(interpreter(**source, num_threads=threads), path, exposed)
         except Exception as error:  # ValueError and RuntimeError, and what a newer engine may raise
             raise unreadable(path, "TFLite", error) from error
 
@@ -112,11 +119,11 @@ class LiteRtRuntime:
 class LiteRtRunner:
     """An opened ``.tflite`` file."""
 
-    def __init__(self, interpreter: Any, path: Path) -> None:
+    def __init__(self, interpreter: Any, path: Path, exposed: Mapping[str, int]) -> None:
         self._interpreter = interpreter
-        inputs, outputs = _tensors(interpreter, path)
+        inputs, outputs = _tensors(interpreter, path, set(exposed.values()))
         self._input_index = {info.name: index for info, index in inputs}
-        self._output_index = {info.name: index for info, index in outputs}
+        self._output_index = {**{info.name: index for info, index in outputs}, **exposed}
         self._inputs = tuple(info for info, _ in inputs)
         self._outputs = tuple(info for info, _ in outputs)
         interpreter.allocate_tensors()
@@ -125,6 +132,11 @@ class LiteRtRunner:
     def inputs(self) -> tuple[TensorInfo, ...]:
         """The inputs."""
         return self._inputs
+
+    @property
+    def optional_inputs(self) -> tuple[TensorInfo, ...]:
+        """Nothing: TFLite has no optional inputs."""
+        return ()
 
     @property
     def outputs(self) -> tuple[TensorInfo, ...]:
@@ -185,10 +197,13 @@ def _interpreter() -> Any:
         raise MissingExtraError("Opening .tflite files", problem, "tflite") from error
 
 
-def _tensors(interpreter: Any, path: Path) -> tuple[list[tuple[TensorInfo, int]], list[tuple[TensorInfo, int]]]:
+def _tensors(
+    interpreter: Any, path: Path, exposed: Collection[int]
+) -> tuple[list[tuple[TensorInfo, int]], list[tuple[TensorInfo, int]]]:
     """Return inputs and outputs with their tensor indices: the signature's names and order, else the tensors'."""
     signed = tflite_container.signature(path, _SIGNATURE)
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    inputs = interpreter.get_input_details()
+    outputs = [each for each in interpreter.get_output_details() if int(each["index"]) not in exposed]
     names = signed or ([], [])
     return _named(inputs, names[0]), _named(outputs, names[1])
 

@@ -8,7 +8,7 @@ Reference:
 
 import mmap
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from edgecv import metadata
 from edgecv.protobuf import Field, WireError, encode_field, fields, text
 from edgecv.runtimes.container import Buffer, mapped, no_metadata, unreadable
 
-__all__ = ["count_operators", "custom_operators", "read_metadata", "write_metadata"]
+__all__ = ["count_operators", "custom_operators", "exposing", "read_metadata", "write_metadata"]
 
 _KEY = "edgecv"
 _MODEL_GRAPH, _MODEL_PROPERTIES, _MODEL_FUNCTIONS = 7, 14, 25
-_GRAPH_NODE, _FUNCTION_NODE = 1, 7
+_GRAPH_NODE, _GRAPH_OUTPUT, _FUNCTION_NODE = 1, 12, 7
+_VALUE_NAME = 1
 _NODE_TYPE, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
 _ATTRIBUTE_GRAPHS = (6, 11)
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
@@ -79,6 +80,19 @@ def custom_operators(path: Path) -> list[str]:
         ArtifactError: The file cannot be parsed.
     """
     return sorted({_qualified(*operator) for operator in _operators(path) if operator[0] not in _DEFAULT_DOMAINS})
+
+
+def exposing(path: Path, names: Sequence[str]) -> bytes:
+    """Return the file's bytes with tensors inside as further outputs, whose types the engine infers.
+
+    A second record of a message is merged into the first: what is appended adds to the graph's outputs.
+
+    Raises:
+        ArtifactError: The file cannot be read.
+    """
+    outputs = b"".join(encode_field(_GRAPH_OUTPUT, encode_field(_VALUE_NAME, name.encode())) for name in names)
+    with mapped(path) as data:
+        return bytes(data) + encode_field(_MODEL_GRAPH, outputs)
 
 
 def _qualified(domain: str, name: str) -> str:

@@ -5,7 +5,7 @@ import ctypes
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,13 +47,22 @@ class OnnxRuntime:
             return ("cpu",)
         return ("cpu", "cuda")
 
-    def open(self, path: Path, *, device: str = "cpu", threads: int | None = None, tf32: bool = False) -> "OnnxRunner":
+    def open(
+        self,
+        path: Path,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        expose: Sequence[str] = (),
+        tf32: bool = False,
+    ) -> "OnnxRunner":
         """Load a ``.onnx`` file.
 
         Args:
             path: The file.
             device: ``"cpu"`` or ``"cuda"``.
             threads: Threads within an operator; the default is one a physical core.
+            expose: Names of tensors inside the file that `run` returns, too.
             tf32: Let a GPU multiply float32 with 10 bits of mantissa.
 
         Raises:
@@ -72,11 +81,13 @@ class OnnxRuntime:
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 session = engine.InferenceSession(
-                    str(path), _options(engine, threads), providers=_providers(engine, device, tf32)
+                    onnx_container.exposing(path, expose) if expose else str(path),
+                    _options(engine, threads),
+                    providers=_providers(engine, device, tf32),
                 )
         except Exception as error:  # the engine has a dozen types of its own
             raise unreadable(path, "ONNX", error) from error
-        runner = OnnxRunner(session)
+        runner = OnnxRunner(session, expose)
         if runner.device != device:
             raise DeviceError(
                 f"Device {device!r} does not run: ONNX Runtime fell back to {runner.provider}. "
@@ -135,16 +146,22 @@ class OnnxRuntime:
 class OnnxRunner:
     """An opened ``.onnx`` file."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, exposed: Sequence[str] = ()) -> None:
         self._session = session
         self._inputs = tuple(_info(each) for each in session.get_inputs())
         self._optional = tuple(_info(each) for each in session.get_overridable_initializers())
-        self._outputs = tuple(_info(each) for each in session.get_outputs())
+        self._outputs = tuple(_info(each) for each in session.get_outputs() if each.name not in exposed)
+        self._wanted = [*(info.name for info in self._outputs), *exposed]
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
         """The required inputs."""
         return self._inputs
+
+    @property
+    def optional_inputs(self) -> tuple[TensorInfo, ...]:
+        """The inputs with a baked default."""
+        return self._optional
 
     @property
     def outputs(self) -> tuple[TensorInfo, ...]:
@@ -170,9 +187,9 @@ class OnnxRunner:
         import numpy as np  # `edgecv list` imports runtimes and needs no arrays
 
         check_feeds(feeds, self._inputs, self._optional)
-        names = [info.name for info in self._outputs]
-        values = self._session.run(names, {name: np.ascontiguousarray(array) for name, array in feeds.items()})
-        return dict(zip(names, values, strict=True))
+        # ascontiguousarray would give a scalar a dimension.
+        values = self._session.run(self._wanted, {name: np.asarray(array, order="C") for name, array in feeds.items()})
+        return dict(zip(self._wanted, values, strict=True))
 
 
 def _package_folder() -> Path | None:

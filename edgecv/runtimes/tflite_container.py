@@ -15,12 +15,12 @@ four need 3007 bytes (found by search over all pairs of places).
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgecv import metadata
-from edgecv.flatbuffer import FlatbufferError, Table, root
+from edgecv.flatbuffer import FlatbufferError, Table, root, with_integers
 from edgecv.runtimes.container import Buffer, mapped, no_metadata, unreadable
 from edgecv.tflite_operators import CUSTOM, operator_name
 
@@ -28,6 +28,7 @@ __all__ = [
     "DIGEST_PLACES",
     "count_operators",
     "custom_operators",
+    "exposing",
     "read_metadata",
     "signature",
     "with_guard",
@@ -40,7 +41,8 @@ DIGEST_PLACES = (0, 118, 205, 340, 724)
 _IDENTIFIER = b"TFL3"
 _MODEL_CODES, _MODEL_SUBGRAPHS, _MODEL_SIGNATURES = 1, 2, 7
 _CODE_DEPRECATED, _CODE_CUSTOM, _CODE_BUILTIN = 0, 1, 3
-_SUBGRAPH_OPERATORS = 3
+_SUBGRAPH_TENSORS, _SUBGRAPH_OUTPUTS, _SUBGRAPH_OPERATORS = 0, 2, 3
+_NAME_OF_TENSOR = 3
 _OPERATOR_CODE = 0
 _SIGNATURE_INPUTS, _SIGNATURE_OUTPUTS, _SIGNATURE_KEY, _SIGNATURE_SUBGRAPH = 0, 1, 2, 4
 _TENSOR_NAME, _TENSOR_INDEX = 0, 1
@@ -146,6 +148,26 @@ def signature(path: Path, key: str) -> tuple[list[tuple[str, int]], list[tuple[s
         except FlatbufferError as error:
             raise unreadable(path, "TFLite", error) from error
     return None
+
+
+def exposing(path: Path, names: Sequence[str]) -> tuple[bytes, dict[str, int]]:
+    """Return the file's bytes with further tensors of the main subgraph as outputs, and their indices by name.
+
+    Raises:
+        ArtifactError: The file cannot be parsed or has no such tensor.
+    """
+    with mapped(path) as data:
+        try:
+            main = next(root(data, _IDENTIFIER).tables(_MODEL_SUBGRAPHS))
+            known = {tensor.text(_NAME_OF_TENSOR): index for index, tensor in enumerate(main.tables(_SUBGRAPH_TENSORS))}
+            lacking = [name for name in names if name not in known]
+            if lacking:
+                raise FlatbufferError(f"there is no tensor {lacking[0]!r}")
+            outputs = main.integers(_SUBGRAPH_OUTPUTS)
+            added = {name: known[name] for name in names}
+            return with_integers(main, _SUBGRAPH_OUTPUTS, [*outputs, *added.values()]), added
+        except (FlatbufferError, StopIteration) as error:
+            raise unreadable(path, "TFLite", error) from error
 
 
 def _tensors(table: Table, field: int) -> list[tuple[str, int]]:

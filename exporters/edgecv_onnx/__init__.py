@@ -66,15 +66,24 @@ class OnnxExporter:
         from edgecv_onnx.fold import fold
         from edgecv_onnx.names import rename
         from edgecv_onnx.simplify import simplify
+        from edgecv_onnx.suppress import suppress
         from edgecv_onnx.write import lowest_opset, write
 
-        lowered = lower(source, kernels_as_inputs=True)
+        lowered = lower(source, kernels_as_inputs=True, thresholds_as_inputs=True, suppress=suppress)
         graph = convert(lowered, source, opsets=range(_OLDEST, _NEWEST + 1) if self.opset is None else (self.opset,))
         fold(graph)
         simplify(graph)
         if self.opset is None:
             graph.opset = lowest_opset(graph)
         layers = rename(graph, lowered)
+        graph.hide(lowered.checkpoints)
+        graph.bake(source.thresholds)
         with replace_whole(path) as temporary:
             write(graph, temporary, name=source.name)
-        return Artifact(path=path, layers=layers, details={"opset": graph.opset})
+        return Artifact(
+            path=path,
+            layers=layers,
+            details={"opset": graph.opset},
+            optional_inputs=tuple(source.thresholds),
+            checkpoints=tuple(lowered.checkpoints),
+        )

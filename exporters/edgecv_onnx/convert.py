@@ -9,7 +9,8 @@ import numpy as np
 from edgecv.deployable import Deployable
 from edgecv.errors import ConversionError
 from edgecv.lowering import LoweredGraph, scope_indices
-from edgecv_onnx.graph import Graph
+from edgecv_onnx import suppress as suppression
+from edgecv_onnx.graph import Graph, rename_tensors
 
 __all__ = ["convert"]
 
@@ -35,9 +36,16 @@ def _optimised(lowered: LoweredGraph) -> Any:
     import tensorflow as tf
     from tf2onnx import tf_loader
 
-    names = [lowered.input_name, *lowered.kernels]
     with tf.Graph().as_default():
-        return tf_loader.tf_optimize(names, list(lowered.output_names.values()), lowered.graph_def)
+        return tf_loader.tf_optimize(_inputs(lowered), _outputs(lowered), lowered.graph_def)
+
+
+def _inputs(lowered: LoweredGraph) -> list[str]:
+    return [lowered.input_name, *lowered.thresholds.values(), *lowered.kernels]
+
+
+def _outputs(lowered: LoweredGraph) -> list[str]:
+    return [*lowered.output_names.values(), *lowered.checkpoints.values()]
 
 
 def _converted(graph_def: Any, lowered: LoweredGraph, opset: int) -> tuple[Any, str]:
@@ -52,15 +60,23 @@ def _converted(graph_def: Any, lowered: LoweredGraph, opset: int) -> tuple[Any, 
             converted = process_tf_graph(
                 graph,
                 opset=opset,
-                input_names=[lowered.input_name, *lowered.kernels],
-                output_names=list(lowered.output_names.values()),
-                custom_op_handlers={"Erfc": (_convert_erfc, [])},
+                input_names=_inputs(lowered),
+                output_names=_outputs(lowered),
+                custom_op_handlers=HANDLERS,
             )
             if problems:
                 return None, _named(problems[0], lowered)
             return optimizer.optimize_graph(converted, catch_errors=False).make_model("edgecv"), ""
         except Exception as error:  # tf2onnx raises whatever its handlers meet
             return None, _named(problems[0] if problems else " ".join(str(error).split()), lowered)
+
+
+def _convert_where(graph: Any, node: Any, name: str, _: Any) -> None:
+    """Write where as Where: tf2onnx 1.17 writes products and a sum, through which NaN and infinity pass."""
+    given, outputs = list(node.input), list(node.output)
+    shapes, dtypes = [graph.get_shape(outputs[0])], [graph.get_dtype(outputs[0])]
+    graph.remove_node(name)
+    graph.make_node("Where", given, name=name, outputs=outputs, shapes=shapes, dtypes=dtypes)
 
 
 def _convert_erfc(graph: Any, node: Any, name: str, _: Any) -> None:
@@ -74,6 +90,9 @@ def _convert_erfc(graph: Any, node: Any, name: str, _: Any) -> None:
     erf = graph.make_node("Erf", given, name=f"{name}/Erf")
     operands = [one.output[0], erf.output[0]]
     graph.make_node("Sub", operands, name=name, outputs=outputs, shapes=shapes, dtypes=dtypes)
+
+
+HANDLERS = {"Erfc": (_convert_erfc, []), "SelectV2": (_convert_where, []), **suppression.HANDLERS}
 
 
 @contextlib.contextmanager
@@ -115,7 +134,7 @@ def _named(problem: str, lowered: LoweredGraph) -> str:
 
 
 def _graph(model: Any, lowered: LoweredGraph, deployable: Deployable, opset: int) -> Graph:
-    from onnx import helper, numpy_helper
+    from onnx import TensorProto, helper, numpy_helper
 
     domains = {entry.domain for entry in model.opset_import}
     extra = sorted(domains - {"", "ai.onnx"} & {node.domain for node in model.graph.node})
@@ -128,7 +147,10 @@ def _graph(model: Any, lowered: LoweredGraph, deployable: Deployable, opset: int
     graph = Graph(
         nodes=list(model.graph.node),
         constants=constants,
-        inputs=[helper.make_tensor_value_info("image", element, _dimensions(image.shape))],
+        inputs=[
+            helper.make_tensor_value_info("image", element, _dimensions(image.shape)),
+            *(helper.make_tensor_value_info(name, TensorProto.FLOAT, []) for name in lowered.thresholds),
+        ],
         outputs=list(model.graph.output),
         opset=opset,
     )
@@ -166,7 +188,8 @@ def _scope(name: str) -> str:
 
 
 def _dimensions(shape: Iterable[int | None]) -> list[int | str]:
-    return ["N" if side is None else side for side in shape]
+    names = ("N", "H", "W", "C")
+    return [name if side is None else side for name, side in zip(names, shape, strict=True)]
 
 
 def _name_borders(graph: Graph, lowered: LoweredGraph, deployable: Deployable) -> None:
@@ -174,9 +197,9 @@ def _name_borders(graph: Graph, lowered: LoweredGraph, deployable: Deployable) -
     from onnx import helper
 
     by_name = {output.name: output for output in graph.outputs}
-    renamed = {lowered.input_name: "image"}
+    renamed = {lowered.input_name: "image", **{tensor: name for name, tensor in lowered.thresholds.items()}}
     graph.outputs = []
-    for name, tensor in lowered.output_names.items():
+    for name, tensor in {**lowered.output_names, **lowered.checkpoints}.items():
         info = by_name[tensor]
         renamed[tensor] = name
         shape = [side.dim_value if side.HasField("dim_value") else None for side in info.type.tensor_type.shape.dim]
@@ -188,10 +211,7 @@ def _name_borders(graph: Graph, lowered: LoweredGraph, deployable: Deployable) -
                 name, info.type.tensor_type.elem_type, [_side(side, index) for index, side in enumerate(shape)]
             )
         )
-    for node in graph.nodes:
-        for tensors in (node.input, node.output):
-            for index, tensor in enumerate(tensors):
-                tensors[index] = renamed.get(tensor, tensor)
+    rename_tensors(graph.nodes, renamed)
 
 
 def _side(side: int | None, index: int) -> int | str:

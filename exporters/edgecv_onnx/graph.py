@@ -1,13 +1,13 @@
 """A small mutable view of an ONNX graph: nodes, and constants as NumPy arrays that are never copied into protos."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Graph", "attribute", "set_attribute"]
+__all__ = ["Graph", "attribute", "reads", "rename_tensors", "set_attribute"]
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Graph:
         """Return tensor name → the nodes that read it; an output of the graph counts as None."""
         table: dict[str, list[Any]] = {}
         for node in self.nodes:
-            for name in node.input:
+            for name in reads(node):
                 table.setdefault(name, []).append(node)
         for output in self.outputs:
             table.setdefault(output.name, []).append(None)
@@ -59,6 +59,17 @@ class Graph:
         gone = {id(node) for node in nodes}
         self.nodes = [node for node in self.nodes if id(node) not in gone]
 
+    def hide(self, names: Collection[str]) -> None:
+        """Make outputs ordinary tensors inside the graph, under the same names."""
+        self.outputs = [output for output in self.outputs if output.name not in names]
+
+    def bake(self, defaults: Mapping[str, float]) -> None:
+        """Give scalar inputs defaults, so that callers may leave them out; those that nothing reads are dropped."""
+        self.inputs = [info for info in self.inputs if info.name not in defaults or self.readers().get(info.name)]
+        for info in self.inputs:
+            if info.name in defaults:
+                self.constants[info.name] = np.array(defaults[info.name], np.float32)
+
     def prune(self) -> None:
         """Order the nodes as a walk from the outputs meets them, and drop what no output needs.
 
@@ -79,10 +90,40 @@ class Graph:
                 continue
             done.add(id(node))
             stack.append((node, True))
-            stack += [(producers[name], False) for name in reversed(node.input) if name in producers]
+            stack += [(producers[name], False) for name in reversed(reads(node)) if name in producers]
         self.nodes = ordered
-        used = Counter(name for node in ordered for name in node.input) + Counter(o.name for o in self.outputs)
+        used = Counter(name for node in ordered for name in reads(node)) + Counter(o.name for o in self.outputs)
         self.constants = {name: self.constants[name] for name in self.constants if used[name]}
+
+
+def reads(node: Any) -> list[str]:
+    """Return the tensors that a node reads: its inputs, and what its subgraphs take from outside."""
+    return [*node.input, *(name for body in _bodies(node) for name in _captured(body))]
+
+
+def rename_tensors(nodes: Iterable[Any], renamed: Mapping[str, str]) -> None:
+    """Rename tensors in place, where subgraphs take them from outside, too."""
+    for node in nodes:
+        for tensors in (node.input, node.output):
+            for index, tensor in enumerate(tensors):
+                tensors[index] = renamed.get(tensor, tensor)
+        for body in _bodies(node):
+            captured = set(_captured(body))
+            inside = {name: new for name, new in renamed.items() if name in captured}
+            if inside:
+                rename_tensors(body.node, inside)
+
+
+def _bodies(node: Any) -> list[Any]:
+    """Return the subgraphs of a node, such as a loop's body."""
+    return [attr.g for attr in node.attribute if attr.HasField("g")]
+
+
+def _captured(body: Any) -> list[str]:
+    own = {info.name for info in body.input} | {tensor.name for tensor in body.initializer}
+    own |= {name for node in body.node for name in node.output}
+    names = [name for node in body.node for name in reads(node)] + [output.name for output in body.output]
+    return [name for name in dict.fromkeys(names) if name and name not in own]
 
 
 def attribute(node: Any, name: str, default: Any = None) -> Any:

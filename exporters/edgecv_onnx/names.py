@@ -3,7 +3,7 @@
 from typing import Any
 
 from edgecv.lowering import LoweredGraph, unique_name
-from edgecv_onnx.graph import Graph
+from edgecv_onnx.graph import Graph, reads, rename_tensors
 
 __all__ = ["rename"]
 
@@ -28,7 +28,7 @@ def rename(graph: Graph, lowered: LoweredGraph) -> dict[str, str]:
         for path in paths:
             # The last node of a layer carries its output; nodes come in topological order.
             layers[path] = renamed.get(node.output[0], node.output[0])
-    _apply(graph, renamed)
+    rename_tensors(graph.nodes, renamed)
     _rename_constants(graph, lowered, taken)
     return layers
 
@@ -38,7 +38,7 @@ def _rename_constants(graph: Graph, lowered: LoweredGraph, taken: set[str]) -> N
     renamed: dict[str, str] = {}
     ordered: dict[str, Any] = {}
     for node in graph.nodes:
-        for index, tensor in enumerate(node.input):
+        for index, tensor in enumerate(reads(node)):
             if tensor not in graph.constants or tensor in renamed:
                 continue
             known = lowered.kernel_names.get(tensor)
@@ -48,17 +48,10 @@ def _rename_constants(graph: Graph, lowered: LoweredGraph, taken: set[str]) -> N
         if output.name in graph.constants:
             ordered[output.name] = graph.constants[output.name]
     graph.constants = ordered
-    _apply(graph, renamed)
+    rename_tensors(graph.nodes, renamed)
 
 
 def _role(node: Any, index: int) -> str:
     roles = {"Conv": ("input", "kernel", "bias"), "ConvTranspose": ("input", "kernel", "bias")}
     known = roles.get(node.op_type, ())
     return known[index] if index < len(known) else f"constant_{index}"
-
-
-def _apply(graph: Graph, renamed: dict[str, str]) -> None:
-    for node in graph.nodes:
-        for tensors in (node.input, node.output):
-            for index, tensor in enumerate(tensors):
-                tensors[index] = renamed.get(tensor, tensor)

@@ -65,4 +65,4 @@ class TfliteExporter:
         add_standard_metadata(model, source)
         with replace_whole(path) as temporary:
             write(model, temporary)
-        return Artifact(path=path, layers=layers)
+        return Artifact(path=path, layers=layers, checkpoints=tuple(lowered.checkpoints))

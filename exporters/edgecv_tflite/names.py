@@ -15,7 +15,8 @@ def rename(model: Any, lowered: LoweredGraph) -> dict[str, str]:
     """
     graph = model.subgraphs[0]
     _order_outputs(graph, lowered)
-    borders = {graph.inputs[0]: "image", **dict(zip(graph.outputs, lowered.output_names, strict=True))}
+    names_of_outputs = (*lowered.output_names, *lowered.checkpoints)
+    borders = {graph.inputs[0]: "image", **dict(zip(graph.outputs, names_of_outputs, strict=True))}
     taken = set(borders.values())
     layers: dict[str, str] = {}
     names: dict[int, str] = dict(borders)
@@ -28,6 +29,8 @@ def rename(model: Any, lowered: LoweredGraph) -> dict[str, str]:
             # -1 is an optional input that is absent.
             if index >= 0 and index not in names:
                 names[index] = unique_name(f"{names[operator.outputs[0]]}/{_role(place)}", taken)
+    # Checkpoints stay in the graph under their names, as ordinary tensors.
+    graph.outputs = graph.outputs[: len(lowered.output_names)]
     known = set(layers)
     for name in lowered.output_names:
         layers |= dict.fromkeys(lowered.layers_behind(name, known), name)
@@ -60,8 +63,9 @@ def _tensor_map(schema: Any, name: str, index: int) -> Any:
 
 def _order_outputs(graph: Any, lowered: LoweredGraph) -> None:
     """Put the outputs into the contract's order; the converter keeps the function's, which is by sorted name."""
-    by_name = dict(zip(sorted(lowered.output_names), graph.outputs, strict=True))
-    graph.outputs = [by_name[name] for name in lowered.output_names]
+    names = (*lowered.output_names, *lowered.checkpoints)
+    by_name = dict(zip(sorted(names), graph.outputs, strict=True))
+    graph.outputs = [by_name[name] for name in names]
 
 
 def _role(place: int) -> str:

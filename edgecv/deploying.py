@@ -1,0 +1,276 @@
+"""From a network to a Deployable: what it takes, what its outputs mean, and what is refused."""
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, get_args
+
+from edgecv.architecture import Task
+from edgecv.deployable import (
+    Activation,
+    ActivationOption,
+    Deployable,
+    InputType,
+    ModelInfo,
+    decoder_order,
+    flat_tensors,
+    network_output_names,
+)
+from edgecv.detection import DetectionHead
+from edgecv.errors import ModelError, OptionError, one_line
+from edgecv.nms import Nms
+from edgecv.preprocess import STYLES, Preprocess
+from edgecv.resize import GraphResize, ResizeMode
+
+if TYPE_CHECKING:
+    import keras
+
+    from edgecv.decoders import Decoder
+
+__all__ = ["deploy"]
+
+# The command line shows notes itself; a program that sets up no logging sees them on stderr.
+_LOGGER = logging.getLogger("edgecv")
+
+# Sizes of tensors are 32-bit numbers in LiteRT.
+_MOST_VALUES = 2**31 - 1
+
+
+def deploy(
+    network: "keras.Model",
+    *,
+    name: str | None = None,
+    preprocess: str | Preprocess | None = None,
+    labels: Sequence[str] | None = None,
+    activation: ActivationOption = "auto",
+    top_k: int | None = None,
+    input_size: tuple[int, int] | None = None,
+    input_dtype: InputType = "uint8",
+    batch: int | None = 1,
+    decoder: "Decoder | None" = None,
+    nms: Nms | None = Nms(),
+    resize: ResizeMode | None = None,
+) -> Deployable:
+    """Put a network into a Deployable.
+
+    Args:
+        network: A Keras model with one picture input ``(batch, height, width, channels)``.
+        name: Name in metadata; the default is the network's.
+        preprocess: A style (``none``, ``0-1``, ``tf``, ``torch``, ``caffe``) or a `Preprocess`. What
+            `edgecv.build` made knows its own; for any other network the default is ``none``.
+        labels: One name a class.
+        activation: ``auto`` adds softmax only where the last layer of a classifier has no activation.
+        top_k: Classification: outputs become the K best ``scores`` and ``classes``.
+        input_size: ``(height, width)`` in pixels; needed where the network takes any size.
+        input_dtype: ``uint8`` or ``float32`` (the bare network).
+        batch: Pictures per run, or None for a dynamic batch.
+        decoder: How a detector's outputs become boxes; the default is what the network knows of itself.
+        nms: Detection: settings of non-maximum suppression; None leaves it out.
+        resize: Put the resize into the graph, which then takes pictures of any size.
+
+    Raises:
+        ModelError: The network has no picture input or no outputs.
+        OptionError: An option does not fit the network.
+    """
+    info: ModelInfo = getattr(network, "edgecv_info", None) or ModelInfo(name=name or str(network.name))
+    _check_option("input type", input_dtype, get_args(InputType))
+    _check_option("activation", activation, get_args(ActivationOption))
+    if batch is not None and batch < 1:
+        raise OptionError(f"batch must be at least 1 or dynamic, got {batch}.")
+    size, channels = _picture_input(network, input_size)
+    _check_values(batch or 1, size, channels)
+    scaling, notes = _scaling(info, preprocess)
+    scaling.check_channels(channels)
+    outputs = flat_tensors(network.outputs)
+    decoder = decoder or info.decoder
+    task: Task = "detection" if decoder else info.task or _guess_task(outputs)
+    added, total, said = _activation(network, outputs, task, activation)
+    classes = outputs[0].shape[-1] if task == "classification" else None
+    detection = None
+    if decoder is not None:
+        detection = DetectionHead(decoder=decoder, nms=nms)
+        classes = decoder.check(_detector_shapes(network, detection, size, channels), size)
+    for note in (*notes, *said):
+        _LOGGER.warning(note)
+    return Deployable(
+        network=network,
+        name=name or info.name,
+        task=task,
+        input_size=size,
+        channels=channels,
+        preprocess=scaling,
+        output_names=detection.output_names if detection else _output_names(network, task, total, top_k),
+        input_dtype=input_dtype,
+        batch=batch,
+        added_activation=added,
+        activation=total,
+        top_k=_checked_top_k(top_k, task, classes),
+        detection=detection,
+        resize=_checked_resize(resize, task, input_dtype),
+        labels=_checked_labels(tuple(labels) if labels is not None else info.labels, classes),
+        weights_source=info.weights_source,
+        notes=(*info.notes, *notes, *said),
+    )
+
+
+def _check_option(what: str, value: object, known: Sequence[str]) -> None:
+    if value not in known:
+        raise OptionError(f"{what} must be one of {', '.join(known)}, got {value!r}.")
+
+
+def _picture_input(network: "keras.Model", wanted: tuple[int, int] | None) -> tuple[tuple[int, int], int]:
+    name = network.name
+    # A subclassed model that was never called has neither.
+    if not getattr(network, "built", False) or not hasattr(network, "inputs"):
+        raise ModelError(f"Model {name!r} has no known input. Call it once on a picture before saving it.")
+    inputs = flat_tensors(network.inputs or [])
+    if len(inputs) != 1:
+        raise ModelError(f"Model {name!r} has {len(inputs)} inputs; edgecv needs one, a batch of pictures.")
+    if not flat_tensors(network.outputs or []):
+        raise ModelError(f"Model {name!r} has no outputs. Save a model that returns at least one tensor.")
+    shape = tuple(inputs[0].shape)
+    if len(shape) != 4 or shape[3] not in (1, 3):
+        raise ModelError(
+            f"Model {name!r} takes {_shape(shape)}, which is no batch of pictures. "
+            "Give a model of input (batch, height, width, 3) or (batch, height, width, 1)."
+        )
+    return _size(name, shape[1:3], wanted), int(shape[3])
+
+
+def _shape(shape: Sequence[int | None]) -> str:
+    return "(" + ", ".join("any" if side is None else str(side) for side in shape) + ")"
+
+
+def _size(name: str, fixed: Sequence[int | None], wanted: tuple[int, int] | None) -> tuple[int, int]:
+    if wanted is None:
+        if None in fixed:
+            raise OptionError(f"Model {name!r} takes pictures of any size. Choose one with --input-size HxW.")
+        return int(fixed[0] or 0), int(fixed[1] or 0)
+    if min(wanted) < 1:
+        raise OptionError(f"input size must be at least 1x1, got {wanted[0]}x{wanted[1]}.")
+    if any(side not in (None, want) for side, want in zip(fixed, wanted, strict=True)):
+        raise OptionError(
+            f"Model {name!r} takes {fixed[0]}x{fixed[1]} pictures only, not {wanted[0]}x{wanted[1]}. "
+            "Leave --input-size out, or build the network at that size."
+        )
+    return wanted
+
+
+def _check_values(batch: int, size: tuple[int, int], channels: int) -> None:
+    values = batch * size[0] * size[1] * channels
+    if values > _MOST_VALUES:
+        raise OptionError(
+            f"{batch} pictures of {size[0]}x{size[1]} are {values:,} values, and tensors hold at most "
+            f"{_MOST_VALUES:,}. Choose a smaller input size or batch."
+        )
+
+
+def _scaling(info: ModelInfo, preprocess: str | Preprocess | None) -> tuple[Preprocess, tuple[str, ...]]:
+    if isinstance(preprocess, Preprocess):
+        return preprocess, ()
+    if preprocess is not None:
+        _check_option("preprocess", preprocess, tuple(STYLES))
+        fit = info.preprocess.fit if info.preprocess else Preprocess().fit
+        style = STYLES[preprocess]
+        return Preprocess(style=style.style, order=style.order, mean=style.mean, scale=style.scale, fit=fit), ()
+    if info.preprocess is not None:
+        return info.preprocess, ()
+    return Preprocess(), (
+        f"{info.name} does not say how its pictures are scaled: the network gets 0…255 RGB. "
+        "Use --preprocess if it was trained on anything else.",
+    )
+
+
+def _guess_task(outputs: Sequence[Any]) -> Task:
+    return "classification" if len(outputs) == 1 and len(outputs[0].shape) == 2 else "other"
+
+
+def _activation(
+    network: "keras.Model", outputs: Sequence[Any], task: Task, option: ActivationOption
+) -> tuple[Activation, Activation, tuple[str, ...]]:
+    """Return (added, in all, what to say)."""
+    if task != "classification":
+        if option not in ("auto", "none"):
+            raise OptionError(f"--activation {option} is for classifiers; {network.name!r} is no classifier.")
+        return "none", "none", ()
+    there = _last_activation(outputs[0])
+    if option == "none":
+        return "none", there or "none", ()
+    if option != "auto":
+        return ("none" if there == option else option), option, ()
+    if there is None:
+        return "none", "none", ("The last layer's activation is unknown: none was added. Set it with --activation.",)
+    if there != "none":
+        return "none", there, ()
+    added: Activation = "softmax" if outputs[0].shape[-1] != 1 else "sigmoid"
+    return added, added, (f"The last layer has no activation: {added} was added (--activation none leaves it out).",)
+
+
+def _last_activation(tensor: Any) -> Activation | None:
+    """Return the activation that a symbolic tensor went through last; None where it cannot be told."""
+    from keras import layers
+
+    layer, _, index = tensor._keras_history
+    if isinstance(layer, layers.Softmax):
+        return "softmax"
+    function = getattr(layer, "activation", None)
+    name = getattr(function, "__name__", None)
+    if name in ("softmax", "sigmoid"):
+        return "softmax" if name == "softmax" else "sigmoid"
+    if getattr(layer, "outputs", None):  # a nested model
+        return _last_activation(flat_tensors(layer.outputs)[index])
+    passes_through = isinstance(layer, layers.Dropout | layers.Flatten | layers.Reshape | layers.Identity)
+    if passes_through or (isinstance(layer, layers.Activation) and name == "linear"):
+        return _last_activation(flat_tensors(layer._inbound_nodes[0].input_tensors)[0])
+    linear = isinstance(layer, layers.Dense | layers.Conv2D | layers.BatchNormalization | layers.GlobalAveragePooling2D)
+    return "none" if linear and name in (None, "linear") else None
+
+
+def _output_names(network: "keras.Model", task: Task, activation: Activation, top_k: int | None) -> tuple[str, ...]:
+    if task == "classification":
+        if top_k is not None:
+            return ("scores", "classes")
+        return ("logits",) if activation == "none" else ("probabilities",)
+    return network_output_names(network)
+
+
+def _detector_shapes(
+    network: "keras.Model", head: DetectionHead, size: tuple[int, int], channels: int
+) -> list[tuple[int | None, ...]]:
+    """Return the shapes of a detector's outputs, in the decoder's order, scale by scale."""
+    import keras
+
+    shapes: list[tuple[int | None, ...]] = []
+    for height, width in head.sizes(size):
+        try:
+            given = network.compute_output_spec(keras.KerasTensor((None, height, width, channels)))
+        except Exception as error:  # Keras and custom layers may raise anything
+            raise ModelError(f"{network.name} cannot run on {height}x{width} pictures: {one_line(error)}.") from error
+        flat = [tuple(each.shape) for each in flat_tensors(given)]
+        shapes += [flat[index] for index in decoder_order(network, head.decoder.outputs)]
+    return shapes
+
+
+def _checked_resize(mode: ResizeMode | None, task: Task, input_dtype: InputType) -> GraphResize | None:
+    if mode is None:
+        return None
+    if input_dtype != "uint8":
+        raise OptionError("--resize needs pictures as input: use it with --input uint8.")
+    if task not in ("classification", "detection"):
+        raise OptionError(f"--resize is for classifiers and detectors, this network's task is {task}.")
+    return GraphResize(mode=mode)
+
+
+def _checked_top_k(top_k: int | None, task: Task, classes: int | None) -> int | None:
+    if top_k is None:
+        return None
+    if task != "classification":
+        raise OptionError("--top-k is for classifiers; this network is no classifier.")
+    if classes is None or not 1 <= top_k <= classes:
+        raise OptionError(f"top-k must be between 1 and the number of classes, {classes}, got {top_k}.")
+    return top_k
+
+
+def _checked_labels(labels: tuple[str, ...], classes: int | None) -> tuple[str, ...]:
+    if labels and classes is not None and len(labels) != classes:
+        raise OptionError(f"There are {len(labels)} labels for {classes} classes. Give one label a class.")
+    return labels

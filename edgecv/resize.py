@@ -1,0 +1,114 @@
+"""The resize inside the graph: pictures of any size go in, and boxes come out in 0…1 of those pictures.
+
+Bilinear interpolation between pixel centres, written as gathers of rows and columns with weights, so that every
+engine computes the same numbers, and the network's input keeps a static size whatever the picture's is.
+A pixel centre of the output lies at (i + ½) × step − ½ of the picture, clamped to it: what ONNX calls
+``half_pixel`` and TensorFlow ``half_pixel_centers``. Nothing is smoothed where a picture becomes smaller.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+from edgecv.errors import OptionError
+
+__all__ = ["LETTERBOX_GREY", "GraphResize", "ResizeMode"]
+
+ResizeMode = Literal["letterbox", "stretch"]
+
+LETTERBOX_GREY = 114
+
+
+class _Axis(NamedTuple):
+    """Where the picture lies along one axis of the input, in pixels; scalar tensors."""
+
+    picture: Any  # the picture's side
+    filled: Any  # the part of the input that it fills
+    before: Any  # what lies before it
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphResize:
+    """A resize that is part of the graph.
+
+    Attributes:
+        mode: ``stretch`` ignores the aspect ratio; ``letterbox`` keeps the whole picture, centred, and fills
+            the rest with grey 114.
+    """
+
+    mode: ResizeMode
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(ResizeMode):
+            raise OptionError(f"resize must be one of {', '.join(get_args(ResizeMode))}, got {self.mode!r}.")
+
+    def apply(self, image: Any, size: tuple[int, int], ops: Any) -> Any:
+        """Bring pictures to the network's size.
+
+        Args:
+            image: uint8 ``(batch, any, any, channels)`` in [0, 255].
+            size: ``(height, width)`` of the network's input, in pixels.
+            ops: ``keras.ops``.
+
+        Returns:
+            float32 ``(batch, height, width, channels)`` in [0, 255].
+        """
+        channels = int(image.shape[3])
+        x = image
+        for axis, (place, side) in enumerate(zip(self._axes(image, size, ops), size, strict=True), start=1):
+            x = _interpolated(x, place, side, axis, ops)
+        x = ops.reshape(x, (-1, *size, channels))
+        if self.mode == "stretch":
+            return x
+        rows, columns = (
+            _inside(place, side, ops) for place, side in zip(self._axes(image, size, ops), size, strict=True)
+        )
+        inside = ops.logical_and(ops.reshape(rows, (1, -1, 1, 1)), ops.reshape(columns, (1, 1, -1, 1)))
+        return ops.where(inside, x, float(LETTERBOX_GREY))
+
+    def boxes_in_picture(self, boxes: Any, image: Any, size: tuple[int, int], ops: Any) -> Any:
+        """Map boxes ``(batch, count, 4)`` in 0…1 of the input to 0…1 of the picture, clipped to it."""
+        if self.mode == "stretch":
+            return boxes
+        sides = []
+        for place, side in zip(self._axes(image, size, ops), size, strict=True):
+            sides.append((float(side) / place.filled, place.before / place.filled))
+        (high, top), (wide, left) = sides
+        x1, y1, x2, y2 = (boxes[..., index : index + 1] for index in range(4))
+        mapped = [x1 * wide - left, y1 * high - top, x2 * wide - left, y2 * high - top]
+        return ops.clip(ops.concatenate(mapped, axis=-1), 0.0, 1.0)
+
+    def _axes(self, image: Any, size: tuple[int, int], ops: Any) -> tuple[_Axis, _Axis]:
+        shape = ops.shape(image)
+        height, width = (ops.cast(shape[axis], "float32") for axis in (1, 2))
+        if self.mode == "stretch":
+            return _Axis(height, float(size[0]), 0.0), _Axis(width, float(size[1]), 0.0)
+        scale = ops.minimum(size[0] / height, size[1] / width)
+        return _letterboxed(height, size[0], scale, ops), _letterboxed(width, size[1], scale, ops)
+
+
+def _letterboxed(picture: Any, side: int, scale: Any, ops: Any) -> _Axis:
+    # Whole pixels, so that no row mixes picture and grey; as `edgecv.pictures.place` does on the host.
+    filled = ops.clip(ops.floor(picture * scale + 0.5), 1.0, float(side))
+    return _Axis(picture, filled, ops.floor((side - filled) * 0.5))
+
+
+def _interpolated(x: Any, place: _Axis, side: int, axis: int, ops: Any) -> Any:
+    """Resize along one axis to ``side`` pixels."""
+    wanted = ops.arange(side, dtype="float32") + 0.5 - place.before
+    at = ops.clip(wanted * (place.picture / place.filled) - 0.5, 0.0, place.picture - 1.0)
+    low = ops.floor(at)
+    high = ops.minimum(low + 1.0, place.picture - 1.0)
+    shape = [1, 1, 1, 1]
+    shape[axis] = side
+    weight = ops.reshape(at - low, shape)
+    first, second = (ops.cast(_taken(x, index, axis, ops), "float32") for index in (low, high))
+    return first + (second - first) * weight
+
+
+def _taken(x: Any, index: Any, axis: int, ops: Any) -> Any:
+    return ops.take(x, ops.cast(index, "int32"), axis=axis)
+
+
+def _inside(place: _Axis, side: int, ops: Any) -> Any:
+    pixels = ops.arange(side, dtype="float32")
+    return ops.logical_and(pixels >= place.before, pixels < place.before + place.filled)
