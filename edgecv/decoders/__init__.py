@@ -80,7 +80,7 @@ def read_decoder(value: str) -> Decoder:
     if value in DECODERS:
         return _by_name(value)
     path = Path(value)
-    if path.suffix.lower() != ".json" and not path.exists():
+    if path.suffix.lower() != ".json" and not path.is_file():
         close = difflib.get_close_matches(value, DECODERS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise OptionError(f"Unknown decoder {value!r}.{hint} Known: {', '.join(DECODERS)}, or a FILE.json.")

@@ -72,6 +72,12 @@ class AnchorFree:
         height, width = input_size
         return tuple((-(-height // stride), -(-width // stride)) for stride in self.strides)
 
+    @property
+    def score_activation(self) -> str:
+        """What scores went through last and can be compared without: ``sigmoid`` or ``none``."""
+        # A softmax over classes and background cannot be undone without the background.
+        return "sigmoid" if self.activation == "sigmoid" else "none"
+
     def check(self, shapes: Sequence[tuple[int | None, ...]], input_size: tuple[int, int]) -> int:
         """Return the number of classes; see `Decoder.check`.
 

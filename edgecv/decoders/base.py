@@ -5,7 +5,6 @@ fields are the keys of the ``--decoder`` file. Its arithmetic is written once, i
 and in every exported graph; whatever does not depend on the picture (anchors, grids) is a NumPy constant.
 """
 
-import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -26,7 +25,7 @@ __all__ = [
     "joined",
     "list_of",
     "number",
-    "optional",
+    "plain",
     "shape_text",
     "text",
     "whole",
@@ -102,10 +101,19 @@ def check_fields(decoder: Decoder, **rules: Rule) -> None:
     """
     for name, rule in rules.items():
         given = getattr(decoder, name)
-        value = _plain(given)
+        value = plain(given)
         if not rule.fits(value):
             raise OptionError(f"decoder {decoder.name!r}: {name} must be {rule.text}, got {_short(given)}.")
         object.__setattr__(decoder, name, value)
+
+
+def plain(value: Any) -> Any:
+    """Return a value with lists and NumPy's arrays as tuples, and NumPy's numbers as Python's."""
+    if hasattr(value, "tolist"):  # NumPy's arrays and numbers
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return tuple(plain(item) for item in value)
+    return value
 
 
 def whole(minimum: int) -> Rule:
@@ -147,11 +155,6 @@ def choice(*known: str) -> Rule:
 def text() -> Rule:
     """Make the rule of a text that is not empty."""
     return Rule("a text", "texts", lambda value: isinstance(value, str) and value != "")
-
-
-def optional(rule: Rule) -> Rule:
-    """Make the rule of a value that may be left out (None)."""
-    return Rule(f"{rule.text}, or null", f"{rule.plural}, or null", lambda value: value is None or rule.fits(value))
 
 
 def list_of(rule: Rule, *, count: int | None = None, minimum: int = 1) -> Rule:
@@ -218,16 +221,6 @@ def corners(centres: Any, halves: Any, ops: Any) -> Any:
     """Turn centres and half sizes, ``(batch, anchors, 2)`` in 0…1, into clipped boxes ``(batch, anchors, 4)``."""
     boxes = ops.concatenate([centres - halves, centres + halves], axis=-1)
     return ops.clip(boxes, 0.0, 1.0)
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):  # NumPy's arrays and numbers
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return tuple(_plain(item) for item in value)
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return int(value)
-    return value
 
 
 def _short(value: Any) -> str:

@@ -95,7 +95,7 @@ class SlidingWindow:
         for scale, size in zip(self.scales, sizes, strict=True):
             # What a negative offset adds at the start may be added at the end, too.
             room = [side - 2 * min(start, 0) for side, start in zip(size, self.offset, strict=True)]
-            if self.window[0] > room[0] or self.window[1] > room[1]:
+            if min(size) < 1 or self.window[0] > room[0] or self.window[1] > room[1]:
                 at = "" if scale == 1 else f" at scale {scale:g}"
                 raise OptionError(
                     f"decoder 'sliding_window': the window of {_size(self.window)} pixels is larger than the "
@@ -111,8 +111,7 @@ class SlidingWindow:
         """
         sizes = self.sizes(input_size)
         count = len(shapes) // len(sizes)
-        possible = (1,) if not shapes else ((1, 2) if self.box == "window" else (1, 2, 3))
-        if len(shapes) != count * len(sizes) or count not in possible:
+        if len(shapes) != count * len(sizes) or not 1 <= count <= (2 if self.box == "window" else 3):
             raise OptionError(
                 f"decoder 'sliding_window': {len(shapes)} outputs over {len(sizes)} scales do not fit box "
                 f"{self.box!r}, which needs {self._needs()} for each scale."
@@ -159,11 +158,11 @@ class SlidingWindow:
         channels = [grid[2] for grid in grids]
         if self.box == "relative" and len(channels) == 1:
             channels = [channels[0] - 5, 1, 4]
-        after = ([1] if len(channels) - (self.box == "relative") == 2 else []) + [4] * (self.box == "relative")
-        if channels[0] < 1 or channels[1:] != after:
+        box = [4] if self.box == "relative" else []
+        if channels[0] < 1 or channels[1:] not in (box, [1, *box]):
             raise OptionError(
                 f"decoder 'sliding_window': outputs of {', '.join(str(grid[2]) for grid in grids)} channels do not "
-                f"fit box {self.box!r}, which needs {self._needs()}."
+                f"fit box {self.box!r}, which needs {self._needs()}. The key 'outputs' names them in this order."
             )
         return channels[0]
 
@@ -180,7 +179,7 @@ class SlidingWindow:
                     f"decoder 'sliding_window': a grid of {_size(grid)} cells does not fit a picture of "
                     f"{_size(size)} with stride {_size(self.stride)}, window {_size(self.window)} and offset "
                     f"{self.offset[0]},{self.offset[1]}: the last window would end {abs(past)} pixels "
-                    f"{'past' if past > 0 else 'before'} the picture's end."
+                    f"{'past' if past > 0 else 'before'} the picture's end. Change stride, window or offset."
                 )
 
     def _windows(self, grids: Sequence[tuple[int, ...]], sizes: Sequence[tuple[int, int]]) -> tuple[Any, Any]:

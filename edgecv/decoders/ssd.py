@@ -13,6 +13,7 @@ from edgecv.decoders.base import (
     flag,
     list_of,
     number,
+    plain,
     shape_text,
     text,
     whole,
@@ -128,6 +129,12 @@ class Ssd:
         )
         return merged(layers, self.strides) if self.strides else layers
 
+    @property
+    def score_activation(self) -> str:
+        """What scores went through last and can be compared without: ``sigmoid`` or ``none``."""
+        # A softmax over classes and background cannot be undone without the background.
+        return "sigmoid" if self.activation == "sigmoid" else "none"
+
     def check(self, shapes: Sequence[tuple[int | None, ...]], input_size: tuple[int, int]) -> int:
         """Return the number of classes; see `Decoder.check`.
 
@@ -214,4 +221,5 @@ class Ssd:
 
 
 def _nested(ratios: Any) -> bool:
-    return isinstance(ratios, list | tuple) and bool(ratios) and isinstance(ratios[0], list | tuple)
+    ratios = plain(ratios)
+    return isinstance(ratios, tuple) and bool(ratios) and isinstance(ratios[0], tuple)
