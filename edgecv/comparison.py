@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["TOLERANCES", "Comparison", "compare", "compare_top_k", "take_off"]
+__all__ = ["TOLERANCES", "Array", "Comparison", "compare", "compare_top_k", "failed", "take_off"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -33,7 +33,9 @@ class Comparison:
         cosine: Smallest cosine similarity of a picture.
         worst: Index of the picture that differs most.
         top1: Fraction of pictures with the same best class; None where there are no classes.
+        box_match: Detectors: fraction of the boxes that have a counterpart; None where there are no boxes.
         problem: Why it fails, or empty.
+        note: What a reader should know, or empty.
     """
 
     max_abs_diff: float
@@ -41,7 +43,9 @@ class Comparison:
     cosine: float
     worst: int
     top1: float | None = None
+    box_match: float | None = None
     problem: str = ""
+    note: str = ""
 
 
 def take_off(values: Array, activation: str) -> Array:
@@ -77,9 +81,9 @@ def compare(
         vacuity: Demand that the original's outputs vary between the pictures.
     """
     if original.shape != artifact.shape:
-        return _failed(f"the shape is {artifact.shape[1:]} instead of {original.shape[1:]}")
+        return failed(f"the shape is {artifact.shape[1:]} instead of {original.shape[1:]}")
     if broken := _not_finite(original, artifact):
-        return _failed(broken)
+        return failed(broken)
     if not np.issubdtype(original.dtype, np.floating):
         return _compare_exact(original, artifact)
     count = len(original)
@@ -120,12 +124,12 @@ def compare_top_k(
         vacuity: Demand that the original's outputs vary between the pictures.
     """
     if scores.shape != classes.shape or len(scores) != len(original):
-        return _failed(f"scores have the shape {scores.shape[1:]} and classes {classes.shape[1:]}")
+        return failed(f"scores have the shape {scores.shape[1:]} and classes {classes.shape[1:]}")
     outside = classes[(classes < 0) | (classes >= original.shape[1])]
     if outside.size:
-        return _failed(f"class {int(outside[0])} is outside 0…{original.shape[1] - 1}")
+        return failed(f"class {int(outside[0])} is outside 0…{original.shape[1] - 1}")
     if broken := _not_finite(original, scores):
-        return _failed(broken)
+        return failed(broken)
     known = _resolved(original, activation)
     full = take_off(original, activation)
     centre = np.mean(full, axis=1, keepdims=True, where=known) if activation == "softmax" else 0.0
@@ -145,7 +149,8 @@ def compare_top_k(
     return Comparison(**{**vars(measured), "top1": top1, "problem": problem})
 
 
-def _failed(problem: str) -> Comparison:
+def failed(problem: str) -> Comparison:
+    """Return a comparison that fails before anything could be measured."""
     return Comparison(max_abs_diff=float("inf"), relative_diff=float("inf"), cosine=0.0, worst=0, problem=problem)
 
 

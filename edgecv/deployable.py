@@ -119,7 +119,14 @@ class Deployable:
             nms = self.detection.nms
             document["decoder"] = decoder_to_json(self.detection.decoder)
             document["nms"] = nms.to_json() if nms else None
+            document["score_activation"] = self.detection.score_activation
         return document
+
+    def graph_resize(self) -> dict[str, Any] | None:
+        """Return what metadata say of the resize inside the graph."""
+        if self.resize is None:
+            return None
+        return {"mode": self.resize.mode, "height": self.input_size[0], "width": self.input_size[1]}
 
     def graph(
         self,
@@ -152,15 +159,13 @@ class Deployable:
             return self.head(flat_tensors(call(x))), {}
         sized = [self._at_size(x, size, ops) for size in self.detection.sizes(self.input_size)]
         outputs = [each for scaled in sized for each in self._in_order(flat_tensors(call(scaled)))]
-        found, checkpoints = self.detection.apply(
-            outputs, self.input_size, ops, thresholds=thresholds or {}, suppress=suppress
+
+        def place(boxes: Any) -> Any:
+            return boxes if self.resize is None else self.resize.boxes_in_picture(boxes, image, self.input_size, ops)
+
+        return self.detection.apply(
+            outputs, self.input_size, ops, place=place, thresholds=thresholds or {}, suppress=suppress
         )
-        if self.resize is not None:
-            found["boxes"] = self.resize.boxes_in_picture(found["boxes"], image, self.input_size, ops)
-            if "count" in found:  # a row of zeros lies in the letterbox's border
-                there = ops.arange(found["scores"].shape[1], dtype="int32") < ops.expand_dims(found["count"], -1)
-                found["boxes"] = ops.where(ops.expand_dims(there, -1), found["boxes"], 0.0)
-        return found, checkpoints
 
     def head(self, outputs: Sequence[Any]) -> dict[str, Any]:
         """Turn the outputs of a network that is no detector into the artifact's: activation, top-k, names."""

@@ -1,6 +1,6 @@
 """The head of a detector: outputs of the network become boxes, and boxes become detections."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,10 @@ from edgecv.nms import Nms, Suppress, non_maximum_suppression
 if TYPE_CHECKING:
     from edgecv.decoders import Decoder
 
-__all__ = ["CHECKPOINTS", "THRESHOLDS", "DetectionHead"]
+__all__ = ["CHECKPOINTS", "DETECTIONS", "THRESHOLDS", "DetectionHead"]
+
+# Outputs of a detector, in their order.
+DETECTIONS = ("boxes", "scores", "classes", "count")
 
 # Tensors inside an artifact that verification reads: what goes into suppression, at every anchor.
 CHECKPOINTS = ("pre_nms/boxes", "pre_nms/scores")
@@ -32,12 +35,17 @@ class DetectionHead:
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs, in the artifact's order."""
-        return ("boxes", "scores") if self.nms is None else ("boxes", "scores", "classes", "count")
+        return DETECTIONS[:2] if self.nms is None else DETECTIONS
 
     @property
     def checkpoints(self) -> tuple[str, ...]:
         """Names of the tensors in the artifact that go into suppression; none where they are the outputs."""
         return () if self.nms is None else CHECKPOINTS
+
+    @property
+    def score_activation(self) -> str:
+        """What the scores went through last and can be compared without: ``sigmoid`` or ``none``."""
+        return str(getattr(self.decoder, "score_activation", "none"))
 
     def sizes(self, input_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """Return the ``(height, width)`` at which the network runs, one a scale of the decoder."""
@@ -50,6 +58,7 @@ class DetectionHead:
         input_size: tuple[int, int],
         ops: Any,
         *,
+        place: Callable[[Any], Any],
         thresholds: Mapping[str, Any],
         suppress: Suppress | None,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -59,6 +68,7 @@ class DetectionHead:
             outputs: The network's, in the decoder's order.
             input_size: ``(height, width)`` of the network's input, in pixels.
             ops: ``keras.ops``.
+            place: Maps boxes ``(batch, anchors, 4)`` from 0…1 of the input to 0…1 of what the caller sees.
             thresholds: Scalar tensors in place of settings, by the names of `THRESHOLDS`.
             suppress: A format's own operator in place of the definition's loop.
 
@@ -66,6 +76,7 @@ class DetectionHead:
             The outputs, and the checkpoints, by name.
         """
         boxes, scores = self.decoder.decode(outputs, input_size, ops)
+        boxes = place(boxes)
         if self.nms is None:
             return {"boxes": boxes, "scores": scores}, {}
         found = non_maximum_suppression(boxes, scores, self.nms, ops, suppress=suppress, **thresholds)

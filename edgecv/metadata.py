@@ -19,7 +19,7 @@ __all__ = ["check_digest", "compute_digest", "dump", "load", "seal"]
 
 _ORDER = (
     "edgecv_version", "model", "task", "weights", "sha256", "labels", "input", "outputs", "preprocess",
-    "postprocess", "format", "precision", "verification", "layers",
+    "graph_resize", "postprocess", "format", "precision", "verification", "checkpoints", "layers",
 )  # fmt: skip
 _REQUIRED = ("edgecv_version", "model", "task", "input", "outputs", "preprocess")
 _HEX = re.compile(r"[0-9a-f]{64}")

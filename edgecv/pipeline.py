@@ -157,7 +157,7 @@ def _verified(
     report = merge(
         [
             verify_runner(
-                open_quietly(engine, artifact.path, device),
+                open_quietly(engine, artifact.path, device, artifact.checkpoints),
                 name,
                 deployable,
                 original.pictures,
@@ -190,10 +190,12 @@ def _metadata(
         "input": deployable.input.to_json(),
         "outputs": [output.to_json() for output in original.outputs()],
         "preprocess": deployable.preprocess.to_json(),
-        "postprocess": {"activation": deployable.activation, "top_k": deployable.top_k},
+        "graph_resize": deployable.graph_resize(),
+        "postprocess": deployable.postprocess(),
         "format": form,
         "precision": exporter.precision,
         "verification": verification,
+        "checkpoints": list(artifact.checkpoints),
         "layers": dict(artifact.layers),
         **artifact.details,
     }

@@ -13,22 +13,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgecv.comparison import TOLERANCES
+from edgecv.detection import DETECTIONS
 from edgecv.errors import ArtifactError
 from edgecv.photos import shipped_photos
 from edgecv.pictures import fit_picture
 from edgecv.preprocess import Preprocess
-from edgecv.report import Check, Report
+from edgecv.report import Report
 from edgecv.runtime import Arrays, Runtime
 from edgecv.verification import (
     Head,
     Pictures,
     compare_outputs,
     gather_pictures,
-    make_check,
+    make_report,
     merge,
     noise_picture,
     open_quietly,
     original_answers,
+    picture_size,
     run_batched,
 )
 
@@ -51,11 +53,12 @@ def record_cases(deployable: "Deployable", pictures: Pictures, answers: Arrays) 
         chosen = _chosen(shipped.names)
         pictures = Pictures(names=tuple(shipped.names[i] for i in chosen), values=shipped.values[chosen])
         answers = original_answers(deployable, pictures)
+    whole = DETECTIONS if "count" in answers else ()
     return [
         {
             "picture": pictures.names[index],
             "sha256": _sha256(pictures.values[index]),
-            "outputs": {name: _recorded(values[index]) for name, values in answers.items()},
+            "outputs": {name: _recorded(values[index], whole=name in whole) for name, values in answers.items()},
         }
         for index in _chosen(pictures.names)
     ]
@@ -108,25 +111,30 @@ def _verify_device(
     device: str,
     made: Sequence[tuple[Mapping[str, Any], Array]],
 ) -> Report:
-    runner = open_quietly(runtime, path, device)
+    runner = open_quietly(runtime, path, device, metadata.get("checkpoints") or ())
     feed = np.stack([picture for _, picture in made])
     if metadata["input"]["dtype"] == "float32":
         feed = Preprocess.from_json(metadata["preprocess"]).apply(feed.astype(np.float32), np)
     batch = metadata["input"]["shape"][0] or 1
     given = run_batched(runner, feed, batch)
     tolerance = TOLERANCES[metadata["precision"]]
-    head = Head.from_metadata(metadata)
+    head = Head.of(metadata["task"], metadata["postprocess"])
     answers, steps = _answers([case for case, _ in made])
-    sampled = {output: values.reshape(len(values), -1)[:, :: steps.get(output, 1)] for output, values in given.items()}
-    checks: list[Check] = []
-    task: dict[str, float] = {}
+    if head.nms is None:
+        given = {
+            output: values.reshape(len(values), -1)[:, :: steps.get(output, 1)] for output, values in given.items()
+        }
+    else:
+        answers = {output: _shaped(values, given.get(output)) for output, values in answers.items()}
     names = [str(case["picture"]) for case, _ in made]
     # That the outputs vary between pictures was shown at export, on all pictures.
-    for output, comparison in compare_outputs(head, answers, sampled, tolerance, vacuity=False).items():
-        checks.append(make_check(runner, name, output, comparison, names, batch, tolerance))
-        if comparison.top1 is not None:
-            task["top1_agreement"] = comparison.top1
-    return Report(checks=tuple(checks), task=task)
+    compared = compare_outputs(head, answers, given, tolerance, vacuity=False, steps=steps)
+    return make_report(runner, name, compared, names, batch, tolerance)
+
+
+def _shaped(values: Array, like: Array | None) -> Array:
+    """Give recorded values the artifact's shape, where all of them were recorded."""
+    return values.reshape(like.shape) if like is not None and like.size == values.size else values
 
 
 def _chosen(names: Sequence[str]) -> list[int]:
@@ -135,9 +143,9 @@ def _chosen(names: Sequence[str]) -> list[int]:
     return [*photos[:_PHOTOS], *noise[:_NOISE]]
 
 
-def _recorded(values: Array) -> dict[str, Any]:
+def _recorded(values: Array, *, whole: bool) -> dict[str, Any]:
     flat = values.reshape(-1)
-    step = -(-flat.size // _MOST_VALUES)
+    step = 1 if whole else -(-flat.size // _MOST_VALUES)
     little = flat[::step].astype(flat.dtype.newbyteorder("<"))
     return {"dtype": flat.dtype.name, "step": step, "values": base64.b64encode(little.tobytes()).decode()}
 
@@ -155,7 +163,10 @@ def _answers(cases: Sequence[Mapping[str, Any]]) -> tuple[Arrays, dict[str, int]
 
 def _made_again(case: Mapping[str, Any], metadata: Mapping[str, Any]) -> Array | None:
     kind, _, name = str(case["picture"]).partition(":")
-    _, height, width, channels = metadata["input"]["shape"]
+    shape = metadata["input"]["shape"]
+    resize = metadata.get("graph_resize") or {}
+    height, width = picture_size(shape, (resize.get("height", 0), resize.get("width", 0)))
+    channels = shape[3]
     if kind == "noise":
         picture = noise_picture(int(name), (height, width, channels))
     elif name in (photos := shipped_photos()):

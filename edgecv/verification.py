@@ -14,8 +14,10 @@ import numpy as np
 
 from edgecv.artifact import Artifact
 from edgecv.comparison import TOLERANCES, Comparison, compare, compare_top_k
+from edgecv.detection_proof import compare_detections
 from edgecv.errors import DigestError, OptionError
 from edgecv.metadata import check_digest
+from edgecv.nms import Nms
 from edgecv.photos import shipped_photos
 from edgecv.pictures import fit_picture, read_picture
 from edgecv.quiet import quiet_frameworks
@@ -55,17 +57,27 @@ class Head:
         task: What they mean.
         activation: What the first output went through.
         top_k: How many classes a classifier gives; None for all.
+        nms: Settings of suppression, where a detector has it inside.
+        score_activation: What a detector's scores went through last.
     """
 
     task: str
     activation: str
     top_k: int | None
+    nms: Nms | None = None
+    score_activation: str = "none"
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, Any]) -> "Head":
-        """Read it from an artifact's metadata."""
-        postprocess = metadata["postprocess"]
-        return cls(task=metadata["task"], activation=postprocess["activation"], top_k=postprocess["top_k"])
+    def of(cls, task: str, postprocess: Mapping[str, Any]) -> "Head":
+        """Read it from a `Deployable.postprocess`, as it stands in an artifact's metadata, too."""
+        nms = postprocess.get("nms")
+        return cls(
+            task=task,
+            activation=postprocess["activation"],
+            top_k=postprocess["top_k"],
+            nms=Nms.from_json(nms) if nms else None,
+            score_activation=postprocess.get("score_activation", "none"),
+        )
 
 
 def verify(
@@ -107,14 +119,15 @@ def verify(
     with quiet_frameworks():
         answers = original_answers(against, pictures)
     precision = str(metadata["precision"])
-    runners = [open_quietly(runtime, path, device) for device in devices]
+    inside = metadata.get("checkpoints") or ()
+    runners = [open_quietly(runtime, path, device, inside) for device in devices]
     return merge([verify_runner(runner, name, against, pictures, answers, precision) for runner in runners])
 
 
-def open_quietly(runtime: Runtime, path: Path, device: str) -> Runner:
+def open_quietly(runtime: Runtime, path: Path, device: str, expose: Sequence[str] = ()) -> Runner:
     """Open an artifact without the engine's chatter (LiteRT tells of each delegate that it makes)."""
     with quiet_frameworks():
-        return runtime.open(path, device=device)
+        return runtime.open(path, device=device, expose=expose)
 
 
 def gather_pictures(deployable: "Deployable", images: Iterable[Path | str | Array] | None) -> Pictures:
@@ -135,10 +148,18 @@ def gather_pictures(deployable: "Deployable", images: Iterable[Path | str | Arra
                 named[f"array:{index}"] = image
         if not named:
             raise OptionError("There are no pictures to verify on. Give at least two.")
-    size, channels, fit = deployable.input_size, deployable.channels, deployable.preprocess.fit
+    channels, fit = deployable.channels, deployable.preprocess.fit
+    size = picture_size(deployable.input.shape, deployable.input_size)
     values = [fit_picture(picture, fit, size, channels) for picture in named.values()]
     noise = {f"noise:{seed}": noise_picture(seed, (*size, channels)) for seed in range(_NOISE_PICTURES)}
     return Pictures(names=(*named, *noise), values=np.stack([*values, *noise.values()]))
+
+
+def picture_size(input_shape: Sequence[int | None], network_size: tuple[int, int]) -> tuple[int, int]:
+    """Return the ``(height, width)`` of pictures to verify on; where any goes in, one of another aspect ratio."""
+    height, width = input_shape[1:3]
+    # Odd sides: nothing is a multiple of a stride.
+    return (height or network_size[0] * 4 // 3 | 1, width or network_size[1] * 7 // 4 | 1)
 
 
 def noise_picture(seed: int, shape: tuple[int, int, int]) -> Array:
@@ -147,10 +168,10 @@ def noise_picture(seed: int, shape: tuple[int, int, int]) -> Array:
 
 
 def original_answers(deployable: "Deployable", pictures: Pictures) -> Arrays:
-    """Run the original, picture by picture; of a classifier with top-k give all classes."""
+    """Run the original, picture by picture; of a classifier with top-k give all classes; of a detector checkpoints."""
     if deployable.top_k is not None:
         deployable = dataclasses.replace(deployable, top_k=None, output_names=("probabilities",))
-    answers = [deployable.run(deployable.feed(picture[None])) for picture in pictures.values]
+    answers = [deployable.run(deployable.feed(picture[None]), checkpoints=True) for picture in pictures.values]
     return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 
@@ -159,17 +180,37 @@ def verify_runner(
 ) -> Report:
     """Compare an opened artifact with the original's answers, at its batch size or at 1 and 3."""
     batches = (1, _DYNAMIC_BATCH) if deployable.batch is None else (deployable.batch,)
-    head = Head(task=deployable.task, activation=deployable.activation, top_k=deployable.top_k)
+    head = Head.of(deployable.task, deployable.postprocess())
     tolerance = TOLERANCES[precision]
-    checks: list[Check] = []
-    agreement: list[float] = []
+    reports: list[Report] = []
     for batch in batches:
         given = run_batched(runner, deployable.feed(pictures.values), batch)
-        for output, comparison in compare_outputs(head, answers, given, tolerance).items():
-            checks.append(make_check(runner, name, output, comparison, pictures.names, batch, tolerance))
-            if comparison.top1 is not None:
-                agreement.append(comparison.top1)
-    return Report(checks=tuple(checks), task={"top1_agreement": min(agreement)} if agreement else {})
+        compared = compare_outputs(head, answers, given, tolerance)
+        reports.append(make_report(runner, name, compared, pictures.names, batch, tolerance))
+    return merge(reports)
+
+
+def make_report(
+    runner: Runner,
+    name: str,
+    compared: Mapping[str, Comparison],
+    pictures: Sequence[str],
+    batch: int,
+    tolerance: float,
+) -> Report:
+    """Put what was compared in runs of one batch size into a report."""
+    task = {}
+    for comparison in compared.values():
+        metrics = {"top1_agreement": comparison.top1, "box_match": comparison.box_match}
+        task.update({metric: value for metric, value in metrics.items() if value is not None})
+    return Report(
+        checks=tuple(
+            make_check(runner, name, output, comparison, pictures, batch, tolerance)
+            for output, comparison in compared.items()
+        ),
+        task=task,
+        notes=tuple(dict.fromkeys(comparison.note for comparison in compared.values() if comparison.note)),
+    )
 
 
 def run_batched(runner: Runner, feed: Array, batch: int) -> Arrays:
@@ -215,7 +256,8 @@ def _check_statements(name: str, metadata: Mapping[str, Any], original: "Deploya
         "input": original.input.to_json(),
         "outputs": list(original.output_names),
         "preprocess": original.preprocess.to_json(),
-        "postprocess": {"activation": original.activation, "top_k": original.top_k},
+        "postprocess": original.postprocess(),
+        "graph_resize": original.graph_resize(),
         "labels": list(original.labels),
     }
     said = {**metadata, "outputs": [output["name"] for output in metadata["outputs"]]}
@@ -250,14 +292,28 @@ def merge(reports: Sequence[Report]) -> Report:
     return Report(
         checks=tuple(check for report in reports for check in report.checks),
         task={name: min(report.task[name] for report in reports if name in report.task) for name in sorted(names)},
-        notes=tuple(note for report in reports for note in report.notes),
+        notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
     )
 
 
 def compare_outputs(
-    head: Head, answers: Arrays, given: Arrays, tolerance: float, *, vacuity: bool = True
+    head: Head,
+    answers: Arrays,
+    given: Arrays,
+    tolerance: float,
+    *,
+    vacuity: bool = True,
+    steps: Mapping[str, int] | None = None,
 ) -> dict[str, Comparison]:
-    """Compare every output of the original with the artifact's; of top-k only the scores with their classes."""
+    """Compare every output of the original with the artifact's.
+
+    Of top-k only the scores with their classes are compared; a detector's answers as `compare_detections` tells.
+    ``steps`` is the step at which an original's checkpoint was sampled.
+    """
+    if head.nms is not None:
+        return compare_detections(
+            answers, given, head.nms, tolerance, activation=head.score_activation, vacuity=vacuity, steps=steps
+        )
     if head.top_k is not None:
         (original,) = answers.values()
         compared = compare_top_k(
@@ -274,7 +330,7 @@ def compare_outputs(
         output: compare(
             original,
             given[output],
-            activation=head.activation,
+            activation=head.score_activation if output == "scores" else head.activation,
             tolerance=tolerance,
             classes=classes,
             vacuity=vacuity,
