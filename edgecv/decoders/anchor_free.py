@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from edgecv.decoders.base import (
+    activated,
     cell_indices,
     check_fields,
+    check_softmax,
     choice,
     constant,
     flat,
@@ -104,11 +106,7 @@ class AnchorFree:
             outputs = self._joined(outputs, ops)
         distances, scores = outputs if len(outputs) == 2 else self._apart(outputs[0])
         distances, scores = ops.cast(distances, "float32"), ops.cast(scores, "float32")
-        if self.activation == "softmax":
-            scores = ops.softmax(scores)
-        elif self.activation == "sigmoid":
-            scores = ops.sigmoid(scores)
-        return self._boxes(distances, grids, input_size, ops), scores
+        return self._boxes(distances, grids, input_size, ops), activated(scores, self.activation, ops)
 
     def _check_flat(self, shapes: Sequence[tuple[int | None, ...]], input_size: tuple[int, int]) -> int:
         if any(None in shape[1:] for shape in shapes) or shapes[0][1] != shapes[-1][1]:
@@ -160,6 +158,7 @@ class AnchorFree:
                 f"decoder 'anchor_free': 4 distances of {self.bins} bins need {needed} numbers, the network's head "
                 f"has {channels[0]}. Change bins."
             )
+        check_softmax(self, self.activation, classes)
         return classes
 
     def _joined(self, outputs: Sequence[Any], ops: Any) -> list[Any]:

@@ -14,8 +14,10 @@ from edgecv.errors import OptionError
 __all__ = [
     "Decoder",
     "Rule",
+    "activated",
     "cell_indices",
     "check_fields",
+    "check_softmax",
     "choice",
     "constant",
     "corners",
@@ -197,6 +199,26 @@ def flat(tensor: Any, ops: Any, *, per_cell: int = 1) -> Any:
     height, width, channels = tensor.shape[1:]
     tensor = ops.reshape(tensor, (-1, height * width * per_cell, channels // per_cell))
     return ops.cast(tensor, "float32")
+
+
+def activated(scores: Any, activation: str, ops: Any) -> Any:
+    """Let scores ``(…, classes)`` go through ``none``, ``sigmoid`` or ``softmax``."""
+    if activation == "softmax":
+        return ops.softmax(scores)
+    return ops.sigmoid(scores) if activation == "sigmoid" else scores
+
+
+def check_softmax(decoder: Decoder, activation: str, numbers: int) -> None:
+    """Refuse a softmax over one number, which is 1 for every anchor.
+
+    Raises:
+        OptionError: That is what is asked for.
+    """
+    if activation == "softmax" and numbers == 1:
+        raise OptionError(
+            f"decoder {decoder.name!r}: a softmax over 1 class gives every anchor the score 1. "
+            "Set activation to sigmoid."
+        )
 
 
 def joined(tensors: Sequence[Any], ops: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, get_args
 from edgecv.decoders.anchors import Layer, grid_anchors, linear_scales, merged, ssd_layers
 from edgecv.decoders.base import (
     check_fields,
+    check_softmax,
     choice,
     constant,
     corners,
@@ -159,6 +160,7 @@ class Ssd:
             raise OptionError(
                 f"decoder 'ssd': {numbers} class scores leave no class beside the background. Set background to false."
             )
+        check_softmax(self, self.activation, numbers)
         return numbers - self.background
 
     def decode(self, outputs: Sequence[Any], input_size: tuple[int, int], ops: Any) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from edgecv.decoders.base import (
+    activated,
     cell_indices,
     check_fields,
     choice,
@@ -106,10 +107,9 @@ class YoloGrid:
 
     def _scores(self, classes: Any, objectness: Any, ops: Any) -> Any:
         """Multiply class scores ``(batch, cells, C)`` and objectness ``(batch, cells · B, 1)`` to (…, cells, B, C)."""
-        if self.activation == "softmax":
-            classes = ops.softmax(classes)
-        elif self.activation == "sigmoid":
-            classes = ops.sigmoid(classes)
         _, cells, count = classes.shape
         objectness = ops.reshape(ops.sigmoid(objectness), (-1, cells, len(self.anchors), 1))
-        return ops.reshape(classes, (-1, cells, 1, count)) * objectness
+        if self.activation == "softmax" and count == 1:  # is 1
+            return objectness
+        classes = ops.reshape(activated(classes, self.activation, ops), (-1, cells, 1, count))
+        return classes * objectness
