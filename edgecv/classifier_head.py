@@ -15,7 +15,7 @@ from edgecv.errors import ModelError, UnsupportedLayerError
 from edgecv.layer_graph import LayerGraph, Step
 from edgecv.receptive_field import GLOBAL_POOLS, POOLS, has_rule, is_merge, is_pointwise
 
-__all__ = ["Form", "Head", "Split", "find_head"]
+__all__ = ["Form", "Head", "Split", "find_head", "last_activation"]
 
 # map: (batch, rows, columns, channels). flat: such a map of several cells, flattened. vector: one answer for
 # the window, (batch, channels) or (batch, 1, 1, channels). context: pooled over the whole picture to weigh a
@@ -116,6 +116,25 @@ def find_head(graph: LayerGraph) -> Head:
             except _NotTheHeadError as found:
                 meeting |= found.sources
         inside = meeting
+
+
+def last_activation(graph: LayerGraph, slot: int) -> tuple[Step | None, str]:
+    """Return which step the numbers of a tensor got their last activation in, and its name.
+
+    Steps that change no number are passed; ``linear`` where there was none.
+    """
+    step = graph.producer(slot)
+    while step is not None:
+        kind = _kind(step)
+        name = getattr(getattr(step.operation, "activation", None), "__name__", "linear")
+        if name != "linear":
+            return step, str(name)
+        if kind in ("Sigmoid", "Softmax"):
+            return step, kind.lower()
+        if kind not in ("Activation", "Dropout", "Flatten", "Identity", "Reshape"):
+            return step, "linear"
+        step = graph.producer(step.inputs[0])
+    return None, "linear"
 
 
 def _meeting_a_map(graph: LayerGraph, inside: frozenset[int]) -> frozenset[int]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import keras
 
     from edgecv.fcn_layers import WindowMode
-    from edgecv.layer_graph import LayerGraph, Step
+    from edgecv.layer_graph import LayerGraph
     from edgecv.receptive_field import ReceptiveField, Traced
 
 __all__ = ["check_size", "to_fcn"]
@@ -198,22 +198,9 @@ def _taken(rest: list[_Output], role: str, fits: Any) -> _Output | None:
 
 
 def _meaning(graph: "LayerGraph", slot: int) -> dict[str, Any]:
-    return {"numbers": int(graph.shapes[slot][-1] or 0), "activation": _activation(graph, graph.producer(slot))}
+    from edgecv.classifier_head import last_activation
 
-
-def _activation(graph: "LayerGraph", step: "Step | None") -> str:
-    """Return what the numbers of a step went through last, past layers that change none of them."""
-    while step is not None:
-        kind = type(step.operation).__name__
-        name = getattr(getattr(step.operation, "activation", None), "__name__", None)
-        if name not in (None, "linear"):
-            return str(name)
-        if kind in ("Softmax", "Sigmoid"):
-            return kind.lower()
-        if kind not in ("Activation", "Dropout", "Flatten", "Identity", "Reshape"):
-            return "linear"
-        step = graph.producer(step.inputs[0])
-    return "linear"
+    return {"numbers": int(graph.shapes[slot][-1] or 0), "activation": last_activation(graph, slot)[1]}
 
 
 def _is_joined(graph: "LayerGraph") -> bool:
