@@ -91,7 +91,7 @@ def iou(box: Array, boxes: Array) -> Array:
 
 def _candidates(boxes: Array, scores: Array, threshold: np.float32, nms: Nms) -> tuple[Array, Array]:
     """Return anchors and classes of the best pairs, best first, equal ones in the order of their place."""
-    usable = np.isfinite(boxes).all(axis=1)[:, None] & np.isfinite(scores)
+    usable = np.isfinite(scores) & np.all(np.isfinite(boxes), axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
         usable &= scores > threshold
     if not nms.multi_label:

@@ -19,7 +19,7 @@ LETTERBOX_GREY = 114
 
 
 class _Axis(NamedTuple):
-    """Where the picture lies along one axis of the input, in pixels; scalar tensors."""
+    """Where the picture lies along one axis of the input, in whole pixels; int32 scalar tensors."""
 
     picture: Any  # the picture's side
     filled: Any  # the part of the input that it fills
@@ -71,7 +71,8 @@ class GraphResize:
             return boxes
         sides = []
         for place, side in zip(self._axes(image, size, ops), size, strict=True):
-            sides.append((float(side) / place.filled, place.before / place.filled))
+            filled, before = (ops.cast(each, "float32") for each in (place.filled, place.before))
+            sides.append((float(side) / filled, before / filled))
         (high, top), (wide, left) = sides
         x1, y1, x2, y2 = (boxes[..., index : index + 1] for index in range(4))
         mapped = [x1 * wide - left, y1 * high - top, x2 * wide - left, y2 * high - top]
@@ -79,36 +80,47 @@ class GraphResize:
 
     def _axes(self, image: Any, size: tuple[int, int], ops: Any) -> tuple[_Axis, _Axis]:
         shape = ops.shape(image)
-        height, width = (ops.cast(shape[axis], "float32") for axis in (1, 2))
+        height, width = (ops.cast(shape[axis], "int32") for axis in (1, 2))
+        rows, columns = (ops.convert_to_tensor(side, "int32") for side in size)
         if self.mode == "stretch":
-            return _Axis(height, float(size[0]), 0.0), _Axis(width, float(size[1]), 0.0)
-        scale = ops.minimum(size[0] / height, size[1] / width)
-        return _letterboxed(height, size[0], scale, ops), _letterboxed(width, size[1], scale, ops)
+            return _Axis(height, rows, rows * 0), _Axis(width, columns, columns * 0)
+        by_height = rows * width <= columns * height
+        tall, wide = _rounded(height * columns, width, ops), _rounded(width * rows, height, ops)
+        return (
+            _letterboxed(height, rows, ops.where(by_height, rows, tall), ops),
+            _letterboxed(width, columns, ops.where(by_height, wide, columns), ops),
+        )
 
 
-def _letterboxed(picture: Any, side: int, scale: Any, ops: Any) -> _Axis:
-    # Whole pixels, so that no row mixes picture and grey; as `edgecv.pictures.place` does on the host.
-    filled = ops.clip(ops.floor(picture * scale + 0.5), 1.0, float(side))
-    return _Axis(picture, filled, ops.floor((side - filled) * 0.5))
+def _rounded(numerator: Any, denominator: Any, ops: Any) -> Any:
+    """Return the nearest whole number, halves upwards."""
+    return ops.floor_divide(2 * numerator + denominator, 2 * denominator)
+
+
+def _letterboxed(picture: Any, side: Any, filled: Any, ops: Any) -> _Axis:
+    # Whole pixels, so that no row mixes picture and grey.
+    filled = ops.minimum(ops.maximum(filled, 1), side)
+    return _Axis(picture, filled, ops.floor_divide(side - filled, 2))
 
 
 def _interpolated(x: Any, place: _Axis, side: int, axis: int, ops: Any) -> Any:
-    """Resize along one axis to ``side`` pixels."""
-    wanted = ops.arange(side, dtype="float32") + 0.5 - place.before
-    at = ops.clip(wanted * (place.picture / place.filled) - 0.5, 0.0, place.picture - 1.0)
-    low = ops.floor(at)
-    high = ops.minimum(low + 1.0, place.picture - 1.0)
+    """Resize along one axis to ``side`` pixels.
+
+    The place (i + ½) · picture / filled − ½ is computed as a fraction of whole numbers: in float32 its digits
+    past the point would depend on how an engine divides, and on noise that shows.
+    """
+    pixels = 2 * (ops.arange(side, dtype="int32") - place.before) + 1
+    step = 2 * place.filled
+    at = ops.minimum(ops.maximum(pixels * place.picture - place.filled, 0), (place.picture - 1) * step)
+    low = ops.floor_divide(at, step)
+    high = ops.minimum(low + 1, place.picture - 1)
     shape = [1, 1, 1, 1]
     shape[axis] = side
-    weight = ops.reshape(at - low, shape)
-    first, second = (ops.cast(_taken(x, index, axis, ops), "float32") for index in (low, high))
+    weight = ops.reshape(ops.cast(at - low * step, "float32") / ops.cast(step, "float32"), shape)
+    first, second = (ops.cast(ops.take(x, index, axis=axis), "float32") for index in (low, high))
     return first + (second - first) * weight
 
 
-def _taken(x: Any, index: Any, axis: int, ops: Any) -> Any:
-    return ops.take(x, ops.cast(index, "int32"), axis=axis)
-
-
 def _inside(place: _Axis, side: int, ops: Any) -> Any:
-    pixels = ops.arange(side, dtype="float32")
+    pixels = ops.arange(side, dtype="int32")
     return ops.logical_and(pixels >= place.before, pixels < place.before + place.filled)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from edgecv.errors import ArtifactError
+from edgecv.greedy import greedy
+from edgecv.nms import Nms
 from edgecv.pictures import Placement
 
 __all__ = ["Prediction", "interpret"]
@@ -31,7 +33,13 @@ class Prediction:
 
 
 def interpret(
-    outputs: Mapping[str, Array], *, task: str, labels: Sequence[str], top_k: int, placement: Placement
+    outputs: Mapping[str, Array],
+    *,
+    task: str,
+    labels: Sequence[str],
+    top_k: int,
+    placement: Placement,
+    nms: Nms = Nms(),
 ) -> Prediction:
     """Read the outputs of one picture.
 
@@ -41,12 +49,15 @@ def interpret(
         labels: One name a class, or empty.
         top_k: Classification: how many of the best classes to give.
         placement: How the picture lies in the input.
+        nms: Detection: settings for an artifact that gives every anchor.
 
     Raises:
         ArtifactError: A score is not a number.
     """
     if task == "classification" and len(outputs) <= 2:
         return Prediction(results=_classification(outputs, labels, top_k))
+    if task == "detection" and "count" not in outputs and {"boxes", "scores"} <= set(outputs):
+        outputs = _suppressed(outputs, nms)
     if task == "detection" and "count" in outputs:
         return Prediction(results=_detection(outputs, labels, placement))
     if task == "localisation" and {"probabilities", "box"} <= set(outputs):
@@ -66,6 +77,12 @@ def _classification(outputs: Mapping[str, Array], labels: Sequence[str], top_k: 
         classes = np.argsort(-scores.astype(np.float64), kind="stable")
         scores = scores[classes]
     return [_answer(score, number, labels) for score, number in zip(scores[:top_k], classes[:top_k], strict=True)]
+
+
+def _suppressed(outputs: Mapping[str, Array], nms: Nms) -> Mapping[str, Array]:
+    found = greedy(outputs["boxes"], outputs["scores"], nms)
+    count = np.array(len(found), np.int32)
+    return {"boxes": found.boxes, "scores": found.scores, "classes": found.classes, "count": count}
 
 
 def _detection(outputs: Mapping[str, Array], labels: Sequence[str], placement: Placement) -> Results:

@@ -10,8 +10,9 @@ import numpy as np
 
 from edgecv import metadata, registry
 from edgecv.errors import ArtifactError, OptionError, PictureError, PluginError
+from edgecv.nms import Nms
 from edgecv.pictures import Picture, Placement, fit_picture, picture_of_array, place, read_picture
-from edgecv.preprocess import Preprocess
+from edgecv.preprocess import Fit, Preprocess
 from edgecv.results import Prediction, interpret
 from edgecv.runtime import Arrays, Runner, Runtime
 
@@ -84,6 +85,9 @@ class Session:
         self.runtime = runtime_name
         self._runner = runner
         self._preprocess = _preprocess(path, document)
+        # Where the graph resizes, pictures go in as they are.
+        self._fit = Fit() if document.get("graph_resize") else self._preprocess.fit
+        self._nms = _settings(path, document)
         self._input = _picture_input(path, document, runner)
         self._outputs = _output_names(document, runner)
         self._labels = [str(label) for label in document.get("labels") or ()]
@@ -144,7 +148,8 @@ class Session:
         """
         if top_k < 1:
             raise OptionError(f"top-k must be at least 1, got {top_k}.")
-        step = self.batch_size
+        # Pictures that go in as they are have sizes of their own.
+        step = 1 if None in self._input.shape[1:3] else self.batch_size
         batches = [pictures[begin : begin + step] for begin in range(0, len(pictures), step)]
         return [prediction for batch in batches for prediction in self._predict_batch(batch, top_k)]
 
@@ -165,8 +170,8 @@ class Session:
 
     def feed(self, pictures: Sequence[Picture]) -> np.ndarray[Any, Any]:
         """Bring pictures to what `run` takes: ``(pictures, height, width, channels)``, not yet a full batch."""
-        _, height, width, channels = self._input.shape
-        fitted = [fit_picture(each.pixels, self._preprocess.fit, (height, width), channels) for each in pictures]
+        channels = self._input.shape[3]
+        fitted = [fit_picture(each.pixels, self._fit, self._size_for(each), channels) for each in pictures]
         batch = np.stack(fitted)
         if self._input.dtype == "uint8":
             return batch
@@ -186,6 +191,7 @@ class Session:
                 labels=self._labels,
                 top_k=top_k,
                 placement=self._place(picture),
+                nms=self._nms,
             )
             for index, picture in enumerate(pictures)
         ]
@@ -193,8 +199,12 @@ class Session:
         return [replace(prediction, milliseconds=milliseconds) for prediction in predictions]
 
     def _place(self, picture: Picture) -> Placement:
+        return place(self._fit, (picture.height, picture.width), self._size_for(picture))
+
+    def _size_for(self, picture: Picture) -> tuple[int, int]:
+        """Return the ``(height, width)`` that a picture is brought to; its own where the graph resizes."""
         _, height, width, _ = self._input.shape
-        return place(self._preprocess.fit, (picture.height, picture.width), (height, width))
+        return height or picture.height, width or picture.width
 
 
 @dataclass(frozen=True)
@@ -203,7 +213,7 @@ class _PictureInput:
 
     name: str
     dtype: str
-    shape: tuple[int | None, int, int, int]
+    shape: tuple[int | None, int | None, int | None, int]
 
 
 def _picture(source: Source) -> Picture:
@@ -223,13 +233,22 @@ def _preprocess(path: Path, document: dict[str, Any]) -> Preprocess:
         raise ArtifactError(f"{str(path)!r} has damaged edgecv metadata: {error}. Export it again.") from error
 
 
+def _settings(path: Path, document: dict[str, Any]) -> Nms:
+    """Return the settings by which an artifact that gives every anchor is suppressed on the host."""
+    try:
+        return Nms.from_json((document.get("postprocess") or {}).get("nms") or {})
+    except (OptionError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{str(path)!r} has damaged edgecv metadata: {error}. Export it again.") from error
+
+
 def _picture_input(path: Path, document: dict[str, Any], runner: Runner) -> _PictureInput:
     if len(runner.inputs) == 1:
         info = runner.inputs[0]
         sides = info.shape[1:]
-        if len(sides) == 3 and None not in sides and sides[2] in (1, 3) and info.dtype in ("uint8", "float32"):
+        known = len(sides) == 3 and sides[2] in (1, 3) and info.dtype in ("uint8", "float32")
+        if known and (None not in sides[:2] or document.get("graph_resize")):
             batch, height, width, channels = info.shape
-            return _PictureInput(info.name, info.dtype, (batch, height or 0, width or 0, channels or 0))
+            return _PictureInput(info.name, info.dtype, (batch, height, width, channels or 0))
     taken = ", ".join(f"{info.name} {info.dtype} {list(info.shape)}" for info in runner.inputs) or "nothing"
     raise ArtifactError(
         f"{str(path)!r} takes {taken}, where its metadata say {document['input']}: "

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgecv.cli.common import emit_json, json_option, status, warn
-from edgecv.cli.model_options import head_options, import_modules, input_options, make_deployable, weights_options
+from edgecv.cli.model_options import (
+    detection_options,
+    head_options,
+    import_modules,
+    input_options,
+    make_deployable,
+    weights_options,
+)
 from edgecv.errors import EdgecvError, OptionError, VerificationError
 
 if TYPE_CHECKING:
@@ -29,6 +36,7 @@ __all__ = ["export"]
 @weights_options
 @input_options
 @head_options
+@detection_options
 @click.option("--precision", default="float32", show_default=True, metavar="float32|float16|int8")
 @click.option("--images", type=click.Path(path_type=Path), help="Real pictures to verify on: a folder.")
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Run it and compare with the original.")

@@ -4,6 +4,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,10 +13,13 @@ import click
 from edgecv.errors import OptionError
 
 if TYPE_CHECKING:
+    from edgecv.decoders import Decoder
     from edgecv.deployable import Deployable
+    from edgecv.nms import Nms
     from edgecv.preprocess import Preprocess
 
 __all__ = [
+    "detection_options",
     "head_options",
     "import_modules",
     "input_options",
@@ -25,6 +29,9 @@ __all__ = [
     "read_preprocess",
     "weights_options",
 ]
+
+# Bodla et al., 2017, section 4: the value of their experiments.
+_SOFT_SIGMA = 0.5
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -62,7 +69,7 @@ def weights_options(command: Command) -> Command:
 
 
 def input_options(command: Command) -> Command:
-    """Add ``--input-size``, ``--batch``, ``--input`` and ``--preprocess``."""
+    """Add ``--input-size``, ``--batch``, ``--input``, ``--resize`` and ``--preprocess``."""
     options = (
         click.option("--input-size", type=parse_size, metavar="HxW", help="Height and width in pixels."),
         click.option(
@@ -75,6 +82,11 @@ def input_options(command: Command) -> Command:
             default="uint8",
             show_default=True,
             help="uint8: pictures, scaling is inside. float32: the bare network.",
+        ),
+        click.option(
+            "--resize",
+            type=click.Choice(["letterbox", "stretch"]),
+            help="Put the resize into the graph: pictures of any size go in.",
         ),
         preprocess_option,
     )
@@ -95,6 +107,33 @@ def head_options(command: Command) -> Command:
         click.option("--labels", type=click.Path(path_type=Path), help="A text file, one label a line."),
     )
     return _added(command, options)
+
+
+def detection_options(command: Command) -> Command:
+    """Add ``--fcn``, ``--decoder`` and the settings of non-maximum suppression."""
+    options = (
+        click.option("--fcn", is_flag=True, help="Turn a classifier into a detector that slides over larger pictures."),
+        click.option("--window", type=click.Choice(["pool", "cell"]), default="pool", help="With --fcn; see `fcn`."),
+        click.option("--scales", type=parse_scales, metavar="1,0.75,…", help="With --fcn: sizes at which it looks."),
+        click.option("--decoder", metavar="NAME|FILE.json", help="How a detector's outputs become boxes."),
+        click.option("--nms/--no-nms", default=True, show_default=True, help="Non-maximum suppression in the graph."),
+        click.option("--score-threshold", type=float, metavar="0…1", help="Default: 0.25."),
+        click.option("--iou-threshold", type=float, metavar="0…1", help="Default: 0.6."),
+        click.option("--max-detections", type=int, metavar="M", help="Rows of the output. Default: 100."),
+        click.option("--pre-nms-top-k", type=int, metavar="K", help="Best pairs of box and class. Default: 1000."),
+        click.option("--class-agnostic", is_flag=True, help="Boxes suppress those of other classes, too."),
+        click.option("--best-class", is_flag=True, help="A box is found for its best class only."),
+        click.option("--soft-nms", is_flag=True, help="Overlapping boxes lose score (Gaussian, sigma 0.5) instead."),
+    )
+    return _added(command, options)
+
+
+def parse_scales(value: str) -> tuple[float, ...]:
+    """Parse ``1,0.75,0.5``."""
+    try:
+        return tuple(float(part) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} are no scales. Give numbers such as 1,0.75,0.5.") from error
 
 
 def preprocess_option(command: Command) -> Command:
@@ -149,13 +188,19 @@ def make_deployable(model: str, options: Mapping[str, Any]) -> "Deployable":
 
     labels = read_labels(options["labels"]) if options["labels"] is not None else None
     preprocess = read_preprocess(options["preprocess"])
+    nms = _nms(options)
     network = open_model(
         model,
         weights=options["weights"],
         seed=options["seed"],
-        input_size=options["input_size"],
+        # A classifier keeps the size that it was trained at; as an FCN it then looks at a larger picture.
+        input_size=None if options["fcn"] else options["input_size"],
         classes=options["classes"],
     )
+    if options["fcn"]:
+        from edgecv.fcn import to_fcn
+
+        network = to_fcn(network, window=options["window"])
     return deploy(
         network,
         preprocess=preprocess,
@@ -165,6 +210,43 @@ def make_deployable(model: str, options: Mapping[str, Any]) -> "Deployable":
         input_size=options["input_size"],
         input_dtype=options["input_dtype"],
         batch=options["batch"] or None,
+        decoder=_decoder(network, options),
+        nms=nms,
+        resize=options["resize"],
+    )
+
+
+def _decoder(network: Any, options: Mapping[str, Any]) -> "Decoder | None":
+    """Return the decoder that the options ask for; None for the network's own."""
+    from edgecv.decoders import SlidingWindow, read_decoder
+
+    decoder = read_decoder(options["decoder"]) if options["decoder"] is not None else None
+    if options["scales"] is None:
+        return decoder
+    info = getattr(network, "edgecv_info", None)
+    own = decoder or (info.decoder if info else None)
+    if not isinstance(own, SlidingWindow):
+        raise OptionError("--scales is for the decoder sliding_window: use it with --fcn or an FCN's file.")
+    return replace(own, scales=options["scales"])
+
+
+def _nms(options: Mapping[str, Any]) -> "Nms | None":
+    """Return the settings of suppression; None for ``--no-nms``, which goes with none of them."""
+    from edgecv.nms import Nms
+
+    names = ("score_threshold", "iou_threshold", "max_detections", "pre_nms_top_k")
+    given = {name: options[name] for name in names if options[name] is not None}
+    flags = [name for name in ("class_agnostic", "best_class", "soft_nms") if options[name]]
+    if not options["nms"]:
+        if given or flags:
+            name = [*given, *flags][0].replace("_", "-")
+            raise OptionError(f"--{name} has no meaning with --no-nms. Leave one of them out.")
+        return None
+    return Nms(
+        **given,
+        class_agnostic=options["class_agnostic"],
+        multi_label=not options["best_class"],
+        soft_sigma=_SOFT_SIGMA if options["soft_nms"] else None,
     )
 
 

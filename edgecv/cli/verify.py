@@ -1,5 +1,6 @@
 """`edgecv verify ARTIFACT`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +64,10 @@ def _original(artifact: Path, model: str, options: dict[str, Any]) -> "Deployabl
     Raises:
         VerificationError: The model cannot be what the artifact says of it.
     """
+    from edgecv.decoders import SlidingWindow, decoder_from_json
     from edgecv.deploying import deploy
     from edgecv.models import open_model
+    from edgecv.nms import Nms
     from edgecv.preprocess import Preprocess
     from edgecv.session import runtime_of
     from edgecv.verification import refuted
@@ -73,20 +76,30 @@ def _original(artifact: Path, model: str, options: dict[str, Any]) -> "Deployabl
     name, runtime = runtime_of(artifact)
     metadata = runtime.read_metadata(artifact)
     batch, height, width, _ = metadata["input"]["shape"]
+    resize = metadata.get("graph_resize")
+    size = (resize["height"], resize["width"]) if resize else (height, width)
     import_modules(options["imports"])
+    decoder = metadata["postprocess"].get("decoder")
+    nms = metadata["postprocess"].get("nms")
+    slides = bool(decoder) and decoder["decoder"] == SlidingWindow.name
     network = open_model(
         model,
         weights=options["weights"],
         seed=options["seed"],
-        input_size=(height, width),
+        input_size=None if slides else size,
         classes=options["classes"],
     )
+    if slides:
+        network = _fully_convolutional(network, decoder)
     info = getattr(network, "edgecv_info", None)
     for note in info.notes if info else ():
         warn(note)
     # What the model does not say of itself was said at export, and stands in the artifact.
     known = info is not None and info.preprocess is not None
     assumed = None if known else Preprocess.from_json(metadata["preprocess"])
+    own = info.decoder if info else None
+    if isinstance(own, SlidingWindow) and slides:
+        own = replace(own, scales=tuple(decoder["scales"]))
     try:
         return deploy(
             network,
@@ -95,13 +108,28 @@ def _original(artifact: Path, model: str, options: dict[str, Any]) -> "Deployabl
             labels=None if info is not None and info.labels else metadata["labels"],
             activation=metadata["postprocess"]["activation"] if metadata["task"] == "classification" else "auto",
             top_k=metadata["postprocess"]["top_k"],
-            input_size=(height, width),
+            input_size=size,
             input_dtype=metadata["input"]["dtype"],
             batch=batch,
+            decoder=own or (decoder_from_json(decoder) if decoder else None),
+            nms=Nms.from_json(nms) if nms else None,
+            resize=resize["mode"] if resize else None,
         )
     except OptionError as error:
         problem = f"{model!r} cannot be its original: {str(error).partition('. ')[0].rstrip('.')}"
         raise VerificationError(problem, refuted(name, "model", problem)) from error
+
+
+def _fully_convolutional(network: Any, decoder: dict[str, Any]) -> Any:
+    """Convert a classifier as it was converted at export; an FCN is left as it is."""
+    from edgecv.fcn import to_fcn
+
+    info = getattr(network, "edgecv_info", None)
+    if info is not None and info.decoder is not None:
+        return network
+    pooled = to_fcn(network, window="pool")
+    same = list(pooled.edgecv_info.decoder.window) == decoder["window"]
+    return pooled if same else to_fcn(network, window="cell")
 
 
 def _print(artifact: Path, report: "Report") -> None:

@@ -73,4 +73,4 @@ def _convert(graph: Any, node: Any, name: str, _: Any) -> None:
     graph.make_node("ScatterND", inputs, name=name, outputs=[outputs[1]], shapes=[shape], dtypes=[dtype])
 
 
-HANDLERS = {"CombinedNonMaxSuppression": (_convert, [])}
+HANDLERS: dict[str, tuple[Any, list[Any]]] = {"CombinedNonMaxSuppression": (_convert, [])}
