@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from edgecv.deploying import deploy
     from edgecv.errors import EdgecvError
     from edgecv.exporter import Exporter
+    from edgecv.fcn import to_fcn
     from edgecv.models import build, open_model, save_model
     from edgecv.nms import Nms
     from edgecv.pipeline import export
@@ -46,6 +47,7 @@ __all__ = [
     "open_model",
     "runtime_names",
     "save_model",
+    "to_fcn",
     "verify",
 ]
 
@@ -77,6 +79,7 @@ _HOMES = {
     "open_model": "models",
     "runtime_names": "registry",
     "save_model": "models",
+    "to_fcn": "fcn",
     "verify": "verification",
 }
 

@@ -24,6 +24,7 @@ _COMMANDS = {
     "build": ("edgecv.cli.build:build", "Build a network by name and save it as a .keras file."),
     "doctor": ("edgecv.cli.doctor:doctor", "Say what is installed, what clashes, which devices work, what to do."),
     "export": ("edgecv.cli.export:export", "Export a network to device formats, verified on pictures."),
+    "fcn": ("edgecv.cli.fcn:fcn", "Rewrite a classifier into a fully convolutional network for any picture size."),
     "inspect": ("edgecv.cli.inspect:inspect", "Show an artifact's metadata and operators."),
     "list": ("edgecv.cli.listing:listing", "List architectures, exporters and runtimes."),
     "predict": ("edgecv.cli.predict:predict", "Run an artifact on pictures, folders or globs."),

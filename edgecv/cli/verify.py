@@ -36,8 +36,12 @@ def verify(
     """Prove that ARTIFACT answers like the original; exit 1 where it does not.
 
     Without --against the digest is checked and the original's answers that are recorded in the artifact
-    are demanded again: that needs neither Keras nor TensorFlow.
+    are demanded again: that needs neither Keras nor TensorFlow. A .keras file is a fully convolutional
+    network, proven cell by cell against its classifier.
     """
+    if artifact.suffix == ".keras":
+        _verify_fcn(artifact, against, images, devices, as_json, options)
+        return
     from edgecv.pictures import find_pictures
     from edgecv.verification import verify as run_verify
 
@@ -54,6 +58,30 @@ def verify(
         emit_json(report.to_json())
     else:
         _print(artifact, report)
+    if not report.passed:
+        raise click.exceptions.Exit(1)
+
+
+def _verify_fcn(
+    file: Path,
+    against: str | None,
+    images: Path | None,
+    devices: tuple[str, ...],
+    as_json: bool,
+    options: dict[str, Any],
+) -> None:
+    from edgecv.cli.fcn import print_fcn_report, verify_fcn
+
+    if against is None:
+        raise click.UsageError(f"{str(file)!r} is a network and no artifact: name its classifier with --against MODEL.")
+    if devices != ("cpu",):
+        raise click.UsageError(f"--device is for artifacts; a network is proven on the cpu, got {', '.join(devices)}.")
+    with status("verifying"):
+        report = verify_fcn(file, against, images, options)
+    if as_json:
+        emit_json(report.to_json())
+    else:
+        print_fcn_report(file, report)
     if not report.passed:
         raise click.exceptions.Exit(1)
 
