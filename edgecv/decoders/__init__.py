@@ -36,6 +36,10 @@ DECODERS: Mapping[str, type[Any]] = {
 }
 
 
+# Editors find the schema of a file by this key.
+_SCHEMA = "$schema"
+
+
 def decoder_to_json(decoder: Decoder) -> dict[str, Any]:
     """Return the form that metadata, model files and ``--decoder FILE.json`` have, with every key."""
     values = {field.name: getattr(decoder, field.name) for field in dataclasses.fields(cast("Any", decoder))}
@@ -44,6 +48,8 @@ def decoder_to_json(decoder: Decoder) -> dict[str, Any]:
 
 def decoder_from_json(document: Mapping[str, Any]) -> Decoder:
     """Read what `decoder_to_json` writes; missing keys take their defaults, lists become tuples.
+
+    The key ``$schema``, by which editors find a file's schema, is ignored.
 
     Raises:
         OptionError: A key is unknown or missing, or a value has the wrong type or is out of range.
@@ -55,7 +61,7 @@ def decoder_from_json(document: Mapping[str, Any]) -> Decoder:
         problem = f"must be one of {', '.join(DECODERS)}, got {name!r}" if "decoder" in document else "is missing"
         raise OptionError(f"decoder key 'decoder' {problem}. It names the decoder, such as 'ssd'.")
     kind = DECODERS[name]
-    values = {key: value for key, value in document.items() if key != "decoder"}
+    values = {key: value for key, value in document.items() if key not in ("decoder", _SCHEMA)}
     known = {field.name for field in dataclasses.fields(kind)}
     unknown = sorted(set(values) - known)
     if unknown:

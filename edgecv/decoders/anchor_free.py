@@ -76,8 +76,7 @@ class AnchorFree:
 
     @property
     def score_activation(self) -> str:
-        """What scores went through last and can be compared without: ``sigmoid`` or ``none``."""
-        # A softmax over classes and background cannot be undone without the background.
+        """See `Decoder.score_activation`."""
         return "sigmoid" if self.activation == "sigmoid" else "none"
 
     def check(self, shapes: Sequence[tuple[int | None, ...]], input_size: tuple[int, int]) -> int:

@@ -52,6 +52,10 @@ class Decoder(Protocol):
     def outputs(self) -> tuple[str, ...]:
         """Names of the network's outputs in the decoder's order; empty for the network's own order."""
 
+    @property
+    def score_activation(self) -> str:
+        """What scores went through last and can be compared without: ``sigmoid`` or ``none``."""
+
     def check(self, shapes: Sequence[tuple[int | None, ...]], input_size: tuple[int, int]) -> int:
         """Refuse a network that the decoder does not fit.
 

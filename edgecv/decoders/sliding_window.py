@@ -64,6 +64,7 @@ class SlidingWindow:
     """
 
     name: ClassVar[str] = "sliding_window"
+    score_activation: ClassVar[str] = "none"
 
     stride: tuple[int, int]
     window: tuple[int, int]

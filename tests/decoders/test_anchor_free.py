@@ -58,7 +58,9 @@ def test_a_mean_inside_the_picture() -> None:
 )
 def test_class_scores_by_hand(activation: Any, expected: list[float]) -> None:
     outputs = [np.zeros((1, 1, 4), "float32"), np.array([[[0, np.log(3)]]], "float32")]
-    _, scores = decode(AnchorFree(strides=(8,), bins=1, activation=activation), outputs, (8, 8))
+    decoder = AnchorFree(strides=(8,), bins=1, activation=activation)
+    assert decoder.score_activation == ("sigmoid" if activation == "sigmoid" else "none")
+    _, scores = decode(decoder, outputs, (8, 8))
     np.testing.assert_allclose(scores[0, 0], expected, rtol=1e-6)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -217,6 +218,12 @@ def test_missing_keys_take_their_defaults() -> None:
     assert decoder_from_json({"decoder": "anchor_free", "bins": 1}) == AnchorFree(strides=(8, 16, 32), bins=1)
 
 
+def test_a_file_may_name_its_schema() -> None:
+    document = {"$schema": "decoder.schema.json", "decoder": "anchor_free"}
+    assert decoder_from_json(document) == AnchorFree()
+    assert accepts(SCHEMA, document)
+
+
 def test_lists_and_numpy_values_become_tuples_of_numbers() -> None:
     size: Any = [np.int64(224), 224]
     anchors: Any = np.array([[1, 2], [3, 4]], "float64")
@@ -321,7 +328,7 @@ def test_importing_the_decoders_imports_neither_keras_nor_numpy() -> None:
 def test_the_schema_has_the_fields_and_defaults_of_the_decoder(name: str) -> None:
     fields = {field.name: field.default for field in dataclasses.fields(DECODERS[name])}
     part = SCHEMA["$defs"][name]
-    assert set(part["properties"]) == {"decoder", *fields}
+    assert set(part["properties"]) == {"$schema", "decoder", *fields}
     required = [key for key, default in fields.items() if default is dataclasses.MISSING]
     assert part["required"] == ["decoder", *required]
     assert part["additionalProperties"] is False
@@ -344,6 +351,19 @@ def test_the_schema_accepts_what_the_decoders_accept(document: Any) -> None:
 @pytest.mark.parametrize("document", [document for document, _ in REFUSED], ids=lambda document: str(document)[:60])
 def test_the_schema_refuses_what_the_decoders_refuse(document: Any) -> None:
     assert not accepts(SCHEMA, document)
+
+
+def test_every_example_and_every_key_of_the_page_on_decoders_is_real() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "decoders.md").read_text(encoding="utf-8")
+    examples = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    assert {example["decoder"] for example in examples} == set(DECODERS)
+    for example in examples:
+        decoder_from_json(example)
+        assert accepts(SCHEMA, example)
+    for name, kind in DECODERS.items():
+        chapter = page.partition(f"\n## `{name}`")[2].partition("\n## ")[0]
+        keys = re.findall(r"^\| `(\w+)` \|", chapter, re.MULTILINE)
+        assert keys == [field.name for field in dataclasses.fields(kind) if field.name != "outputs"]
 
 
 # The part of JSON Schema 2020-12 that the published schema uses; another keyword in it raises KeyError.

@@ -187,6 +187,7 @@ def test_a_zero_encoding_is_the_anchor_and_boxes_are_clipped() -> None:
 def test_class_scores_by_hand(activation: Any, background: bool, expected: list[float]) -> None:
     decoder = Ssd(anchors=((0.5, 0.5, 0.2, 0.4),), activation=activation, background=background)
     assert decoder.check([(None, 1, 4), (None, 1, 3)], (300, 300)) == len(expected)
+    assert decoder.score_activation == ("sigmoid" if activation == "sigmoid" else "none")
     _, scores = decode(decoder, np.zeros((1, 1, 4)), [[[0, np.log(2), np.log(5)]]])
     np.testing.assert_allclose(scores[0, 0], expected, rtol=1e-6)
 
