@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from edgecv.architecture import Architecture
+from edgecv.decoders import Ssd, YoloV3
 from edgecv.preprocess import STYLES, Fit, Preprocess
 
 __all__ = [
@@ -21,9 +22,12 @@ __all__ = [
     "RESNET50",
     "RESNET101",
     "RESNET152",
+    "SSD_MOBILENET_V2",
     "VGG16",
     "VGG19",
     "XCEPTION",
+    "YOLO_V3",
+    "YOLO_V3_TINY",
 ]
 
 _PUBLISHED = ("imagenet", "random")
@@ -33,6 +37,7 @@ _CAFFE = replace(STYLES["caffe"], fit=_CENTRE)
 _TF = replace(STYLES["tf"], fit=_CENTRE)
 _TORCH = replace(STYLES["torch"], fit=_CENTRE)
 _UNIT = replace(STYLES["0-1"], fit=Fit(mode="stretch"))
+_DARKNET = replace(STYLES["0-1"], fit=Fit(mode="letterbox"))
 
 _RESNET = (
     'He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", 2015, '
@@ -197,6 +202,35 @@ RESNET18 = Architecture(
 )
 RESNET34 = replace(RESNET18, name="resnet34", builder="edgecv.architectures.residual:resnet34", parameters=21_814_696)
 RESNET50 = replace(RESNET101, name="resnet50", builder="edgecv.architectures.keras_zoo:resnet50", parameters=25_636_712)
+SSD_MOBILENET_V2 = Architecture(
+    name="ssd_mobilenet_v2",
+    builder="edgecv.architectures.ssd:ssd_mobilenet_v2",
+    input_shape=(300, 300, 3),
+    task="detection",
+    classes=23,
+    parameters=4_951_996,
+    reference=(
+        'Liu, Anguelov, Erhan, Szegedy, Reed, Fu, Berg, "SSD: Single Shot MultiBox Detector", 2015, '
+        "https://arxiv.org/abs/1512.02325, section 2, on MobileNetV2, https://arxiv.org/abs/1801.04381, section 6.2"
+    ),
+    preprocess=replace(STYLES["tf"], fit=Fit(mode="stretch")),
+    # The options of MediaPipe Objectron's SsdAnchorsCalculator and TensorsToDetectionsCalculator, which has the
+    # published weights; 0.3333 is how they write a third.
+    decoder=Ssd(
+        strides=(16, 32, 64, 128, 256, 512),
+        min_scale=0.2,
+        max_scale=0.95,
+        aspect_ratios=(1.0, 2.0, 0.5, 3.0, 0.3333),
+        interpolated_aspect_ratio=1.0,
+        reduce_lowest_layer=True,
+        variances=(0.1, 0.1, 0.2, 0.2),
+        order="yxhw",
+        activation="sigmoid",
+        background=True,
+    ),
+    labels="everyday",
+    weights=("openimages", "random"),
+)
 VGG16 = Architecture(
     name="vgg16",
     builder="edgecv.architectures.keras_zoo:vgg16",
@@ -221,4 +255,43 @@ XCEPTION = Architecture(
     labels="imagenet",
     weights=_PUBLISHED,
     minimum=71,
+)
+YOLO_V3 = Architecture(
+    name="yolo_v3",
+    builder="edgecv.architectures.yolo:yolo_v3",
+    input_shape=(416, 416, 3),
+    task="detection",
+    classes=80,
+    parameters=62_001_757,
+    reference=(
+        'Redmon, Farhadi, "YOLOv3: An Incremental Improvement", 2018, https://arxiv.org/abs/1804.02767, '
+        "section 2 and table 1"
+    ),
+    preprocess=_DARKNET,
+    # Section 2.3 of the paper and the keys "anchors" and "mask" of Darknet's yolov3.cfg; strides 32, 16, 8.
+    decoder=YoloV3(
+        anchors=(
+            ((116, 90), (156, 198), (373, 326)),
+            ((30, 61), (62, 45), (59, 119)),
+            ((10, 13), (16, 30), (33, 23)),
+        )
+    ),
+    labels="coco",
+)
+YOLO_V3_TINY = replace(
+    YOLO_V3,
+    name="yolo_v3_tiny",
+    builder="edgecv.architectures.yolo:yolo_v3_tiny",
+    parameters=8_858_734,
+    reference=(
+        'Redmon, Farhadi, "YOLOv3: An Incremental Improvement", 2018, https://arxiv.org/abs/1804.02767; '
+        "the network is that of Darknet's yolov3-tiny.cfg"
+    ),
+    # The keys "anchors" and "mask" (3,4,5 at stride 32, then 0,1,2 at stride 16) of yolov3-tiny.cfg.
+    decoder=YoloV3(
+        anchors=(
+            ((81, 82), (135, 169), (344, 319)),
+            ((10, 14), (23, 27), (37, 58)),
+        )
+    ),
 )

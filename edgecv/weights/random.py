@@ -3,6 +3,7 @@
 A freshly initialised deep network answers every picture alike, so that nothing can be verified on it.
 Here the kernels are He-normal, the statistics of every BatchNorm are those of one batch of real photos
 (and one of noise), and the last layers are scaled so that their outputs spread over those pictures.
+A detector's class scores are shifted besides, so that a few boxes survive suppression on every photo.
 
 Reference: He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, https://arxiv.org/abs/1502.01852.
 """
@@ -10,7 +11,7 @@ Reference: He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, https://ar
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -18,7 +19,11 @@ import numpy as np
 from keras import layers, ops
 from PIL import Image
 
+from edgecv.decoders import Decoder, Ssd, YoloV3
+from edgecv.deployable import decoder_order
 from edgecv.errors import OptionError
+from edgecv.greedy import greedy
+from edgecv.nms import Nms
 from edgecv.photos import shipped_photos
 from edgecv.preprocess import Preprocess
 
@@ -31,6 +36,7 @@ _UNKNOWN_SIDE = 128  # pixels, for inputs without a fixed size
 # A channel that is all but constant over the photos is not blown up: its variance counts as this
 # fraction of the layer's mean variance.
 _VARIANCE_FLOOR = 0.01
+_EPSILON = 1e-3  # added to it, as BatchNorm does
 # No constants here, so that a lost bias, gamma or beta shows. A beta above 0 keeps most of a ReLU's input:
 # at 0 the rounding error grows by a fifth a layer (the variance's derivative of the rectified normal is
 # 0.5 / (0.5 - 1 / 2π) = 1.47), and 50 layers deep nothing could be compared at 1e-4.
@@ -39,13 +45,20 @@ _BETA = (0.0, 1.0)
 _GAMMA = (0.75, 1.25)
 _LINEAR_LIKE = ("linear", "softmax", "sigmoid", "tanh")
 _DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+# How many boxes shall survive on a photo at the usual thresholds, by which factor there may be more or fewer,
+# and how it is searched for.
+_SURVIVORS = 16
+_NEAR = 1.5
+_STEP = 0.7
+_ROUNDS = 40
 
 
-def randomize(model: keras.Model, preprocess: Preprocess, seed: int = 0) -> None:
+def randomize(model: keras.Model, preprocess: Preprocess, seed: int = 0, *, decoder: Decoder | None = None) -> None:
     """Put seeded random weights into ``model``, in place.
 
     The kernels depend on ``seed`` and on each variable's path only, not on the order of layers or the
-    backend; the calibrated values depend on the machine's arithmetic in their last bits.
+    backend; the calibrated values depend on the machine's arithmetic in their last bits (how far a detector's
+    scores are shifted, which is found by counting boxes, may depend on it more).
     BatchNorm statistics and the scale of the outputs are calibrated where the network takes one picture,
     ``(batch, height, width, channels)``; otherwise they keep their neutral values.
 
@@ -53,6 +66,8 @@ def randomize(model: keras.Model, preprocess: Preprocess, seed: int = 0) -> None
         model: A functional or Sequential model, nested ones included.
         preprocess: The scaling from 0…255 RGB to the network's input.
         seed: Any integer.
+        decoder: What the outputs of a detector mean. Its convolutions with a bias are normalised as if they
+            had a BatchNorm, and its class scores shifted until about 16 boxes survive on a photo.
     """
     for layer in _layers(model):
         _draw(layer, seed)
@@ -60,7 +75,11 @@ def randomize(model: keras.Model, preprocess: Preprocess, seed: int = 0) -> None
     if pictures is None:
         return
     _calibrate_normalization(model, pictures)
+    if decoder is not None:
+        _calibrate_folded(model, pictures, seed)
     _calibrate_outputs(model, pictures)
+    if decoder is not None:
+        _calibrate_scores(model, decoder, pictures[:-1])  # without the noise
 
 
 def _layers(model: keras.Model) -> list[Any]:
@@ -149,9 +168,42 @@ def _calibrate_normalization(model: keras.Model, pictures: Any) -> None:
         layer.moving_variance.assign(np.maximum(variance, _VARIANCE_FLOOR * variance.mean()))
 
 
+def _calibrate_folded(model: keras.Model, pictures: Any, seed: int) -> None:
+    """Do for convolutions with a bias, whose BatchNorm was folded into them, what a BatchNorm would do."""
+    heads = [head for output in model.outputs for head in _heads(output)]
+    with contextlib.ExitStack() as stack:
+        for layer in _layers(model):
+            convolution = isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D)
+            if convolution and layer.use_bias and layer.activation is keras.activations.linear and layer not in heads:
+                stack.enter_context(_normalized(layer, _generator(seed, f"{layer.path}/folded")))
+        model(pictures, training=False)
+
+
+@contextlib.contextmanager
+def _normalized(layer: Any, generator: np.random.Generator) -> Iterator[None]:
+    """Normalise a convolution's output on its next call, in its own weights."""
+    original = layer.call
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        values = ops.convert_to_numpy(original(*args, **kwargs))
+        flat = values.reshape(-1, values.shape[-1]).astype("float64")
+        variance = np.maximum(flat.var(axis=0), _VARIANCE_FLOOR * flat.var(axis=0).mean())
+        factor = generator.uniform(*_GAMMA, variance.shape) / np.sqrt(variance + _EPSILON)
+        shift = generator.uniform(*_BETA, variance.shape) - flat.mean(axis=0) * factor
+        kernel, bias = (ops.convert_to_numpy(variable) for variable in (layer.kernel, layer.bias))
+        # A depthwise kernel is (height, width, channels, multiplier).
+        channels = kernel.shape[-2:] if isinstance(layer, _DEPTHWISE) else kernel.shape[-1:]
+        layer.kernel.assign((kernel * factor.reshape(channels)).astype("float32"))
+        layer.bias.assign((bias * factor + shift).astype("float32"))
+        return ops.convert_to_tensor((values * factor + shift).astype("float32"))
+
+    with _replaced(layer, "call", call):
+        yield
+
+
 def _calibrate_outputs(model: keras.Model, pictures: Any) -> None:
     """Scale each last layer so that its values, before activation, have mean 0 and deviation 2."""
-    heads = list({id(head): head for output in model.outputs if (head := _head(output)) is not None}.values())
+    heads = list({id(head): head for output in model.outputs for head in _heads(output)}.values())
     with contextlib.ExitStack() as stack:
         seen = [stack.enter_context(_recorded(head)) for head in heads]
         model(pictures, training=False)
@@ -160,18 +212,21 @@ def _calibrate_outputs(model: keras.Model, pictures: Any) -> None:
             _rescale(head, ops.convert_to_numpy(values[-1]))
 
 
-def _head(tensor: Any) -> Any | None:
-    """Return the last dense or convolutional layer before an output; None where other layers intervene."""
+def _heads(tensor: Any) -> list[Any]:
+    """Return the last dense or convolutional layers before an output; none where other layers intervene."""
     while True:
         layer, node, index = tensor._keras_history
         if isinstance(layer, keras.Model):
             tensor = layer.outputs[index]
             continue
         if isinstance(layer, layers.Dense | layers.Conv2D):
-            return layer
+            return [layer]
+        inputs = layer._inbound_nodes[node].input_tensors
+        if isinstance(layer, layers.Concatenate):
+            return [head for part in inputs for head in _heads(part)]
         if not isinstance(layer, layers.Activation | layers.Softmax | layers.Reshape | layers.Flatten):
-            return None
-        tensor = layer._inbound_nodes[node].input_tensors[0]
+            return []
+        tensor = inputs[0]
 
 
 @contextlib.contextmanager
@@ -201,6 +256,68 @@ def _rescale(layer: Any, values: Array) -> None:
         # The values hold the old bias already.
         bias = ops.convert_to_numpy(layer.bias)
         layer.bias.assign(((bias - mean) * factor).astype("float32"))
+
+
+def _calibrate_scores(model: keras.Model, decoder: Decoder, photos: Any) -> None:
+    """Shift a detector's class scores so that about 16 boxes survive on each photo."""
+    order = decoder_order(model, decoder.outputs)
+    shapes = [tuple(model.outputs[index].shape) for index in order]
+    channels = _class_channels(decoder, shapes)
+    if not channels:
+        return
+    size = tuple(model.inputs[0].shape[1:3])
+    values = keras.tree.flatten(model(photos, training=False))
+
+    def decode(shifts: Array) -> Sequence[Array]:
+        moved = [values[index] + _at_channels(shifts, of) for index, of in zip(order, channels, strict=True)]
+        return [ops.convert_to_numpy(tensor) for tensor in decoder.decode(moved, size, ops)]
+
+    shifts = _balanced(decode, decoder.check(shapes, size))
+    for index, of in zip(order, channels, strict=True):
+        for head in _heads(model.outputs[index]):
+            bias = ops.convert_to_numpy(head.bias)
+            head.bias.assign(bias + np.resize(_at_channels(shifts, of), bias.shape))
+
+
+def _balanced(decode: Callable[[Array], Sequence[Array]], classes: int) -> Array:
+    """Return the shift of each class at which the photos' numbers of boxes are nearest to the wanted one.
+
+    A class follows the photos that it is strong on, so that a photo of little contrast gets boxes as well.
+    """
+    shifts = best = np.zeros(classes, np.float32)
+    nearest = math.inf
+    for _ in range(_ROUNDS):
+        boxes, scores = decode(shifts)
+        survivors = np.array([len(greedy(*photo, Nms())) for photo in zip(boxes, scores, strict=True)])
+        lacking = np.log(_SURVIVORS / (survivors + 1))
+        if np.abs(lacking).max() < nearest:
+            nearest, best = np.abs(lacking).max(), shifts
+        if nearest < math.log(_NEAR):
+            break
+        strength = np.power(scores, 4, dtype="float64").sum(axis=1)
+        shifts = shifts + np.float32(_STEP) * (lacking @ (strength / strength.sum(axis=0))).astype("float32")
+    return best
+
+
+def _class_channels(decoder: Decoder, shapes: Sequence[tuple[int | None, ...]]) -> list[Any]:
+    """Return the class of each channel's logit, for each output, -1 for other channels; empty where unknown."""
+    channels = [np.full(shape[-1] or 0, -1) for shape in shapes]
+    match decoder:
+        case Ssd(activation="sigmoid" | "softmax"):
+            first = int(decoder.background)
+            channels[1][first:] = np.arange(len(channels[1]) - first)
+        case YoloV3():
+            for of, anchors in zip(channels, decoder.anchors, strict=True):
+                boxes = of.reshape(len(anchors), -1)  # each x, y, width, height, objectness, classes
+                boxes[:, 5:] = np.arange(boxes.shape[1] - 5)
+        case _:
+            return []
+    return channels
+
+
+def _at_channels(shifts: Array, of: Any) -> Array:
+    """Return a class' shift at its channels, 0 at others."""
+    return np.where(of < 0, np.float32(0), shifts[of])
 
 
 @contextlib.contextmanager
