@@ -33,9 +33,11 @@ class Plain:
     outputs: tuple[str, ...] = ()
 
     def check(self, shapes: Sequence[tuple[int | None, ...]], input_size: tuple[int, int]) -> int:
+        del input_size
         return int(shapes[1][2] or 0)
 
     def decode(self, outputs: Sequence[Any], input_size: tuple[int, int], ops: Any) -> tuple[Any, Any]:
+        del input_size, ops
         return outputs[0], outputs[1]
 
 
