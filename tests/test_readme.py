@@ -1,0 +1,113 @@
+"""The README is true: its commands parse, its Python runs as printed, its map is that of the tree."""
+
+import ast
+import contextlib
+import io
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from PIL import Image
+
+import edgecv
+from edgecv.cli import cli
+from edgecv.photos import shipped_photos
+
+_ROOT = Path(__file__).parents[1]
+_README = (_ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", _README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Return every command of edgecv that the README prints, after a prompt or after ``&&``."""
+    prompts = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
+    indented = [line.strip() for line in _README.splitlines() if line.startswith("    ")]
+    parts = [part.strip() for line in [*prompts, *indented] for part in line.split("&&")]
+    return [part for part in parts if part.startswith("edgecv ")]
+
+
+def parse(line: str) -> click.Context:
+    """Parse a command as a shell and click do, without running it."""
+    _, *arguments = shlex.split(line, comments=True)
+    with click.Context(cli) as parent:
+        name, command, rest = cli.resolve_command(parent, arguments)
+        assert command is not None
+        return command.make_context(name, rest, parent=parent)
+
+
+def test_the_commands_are_found() -> None:
+    assert len(commands()) >= 10
+    assert commands()[0].startswith("edgecv export ")
+    assert "edgecv export resnet50 --to onnx" in commands()
+    assert {parse(line).info_name for line in commands()} == set(cli.list_commands(click.Context(cli)))
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_command_of_the_readme_parses(line: str) -> None:
+    context = parse(line)
+    assert set(context.params.get("formats", ())) <= set(edgecv.exporter_names())
+    for key in ("model", "name", "against"):
+        model = context.params.get(key)
+        assert model is None or model in edgecv.architecture_names() or Path(model).suffix == ".keras"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("edgecv export resnet50 --too onnx", "No such option '--too'."),
+        ("edgecv exprt resnet50", "Unknown command 'exprt'. Did you mean 'export'?"),
+        ("edgecv export resnet50 --to onnx --batch none", "'none' is no batch."),
+        ("edgecv predict my.onnx  # photos/", "Missing argument 'SOURCE...'"),
+    ],
+)
+def test_a_wrong_command_would_be_found(line: str, message: str) -> None:
+    with pytest.raises(click.UsageError) as raised:
+        parse(line)
+    assert message in raised.value.format_message()
+
+
+@contextlib.contextmanager
+def printed() -> Iterator[io.StringIO]:
+    with contextlib.redirect_stdout(io.StringIO()) as stream:
+        yield stream
+
+
+@pytest.mark.parametrize("network", ["lenet5", pytest.param("resnet50", marks=pytest.mark.slow)])
+def test_the_python_runs_as_printed(network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (snippet,) = blocks("python")
+    assert "resnet50" in snippet
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(shipped_photos()["coffee"]).save("photo.jpg")
+    with printed() as stream:
+        # The quick run takes a small network; everything else is as printed.
+        exec(compile(snippet.replace("resnet50", network), "README.md", "exec"), {"__name__": "__main__"})
+    proof, answer = stream.getvalue().splitlines()
+    assert re.fullmatch(
+        r"verified: largest relative difference \d\.\de-0[5-9] \(at most 1e-04\)(?: on \d+ pictures)?", proof
+    )
+    results = ast.literal_eval(answer)
+    assert [set(result) for result in results] == [{"score", "class", "label"}] * 5
+    scores = [result["score"] for result in results]
+    assert scores == sorted(scores, reverse=True)
+    assert 0 < scores[-1] <= scores[0] <= sum(scores) < 1.001
+    assert [entry.name for entry in tmp_path.glob("*.onnx")] == [f"{network}.onnx"]
+
+
+def test_the_map_names_what_is_there() -> None:
+    rows = [line for line in _README.partition("## Map of the tree")[2].splitlines() if line.startswith("| ")]
+    assert len(rows) > 5
+    for row in rows[1:]:
+        for path in re.findall(r"`([\w./<>*-]+/[\w./<>*-]*|[\w-]+\.toml)`", row):
+            assert list(_ROOT.glob(re.sub(r"<\w+>", "*", path))), path
+
+
+def test_links_lead_to_files() -> None:
+    links = re.findall(r"\]\(((?!https?://|#)[^)]+)\)", _README)
+    assert links
+    assert [link for link in links if not (_ROOT / link.partition("#")[0]).exists()] == []
