@@ -137,6 +137,10 @@ def test_a_receptive_field_larger_than_the_picture_is_a_window_with_a_negative_o
     # A SAME network of stride 32 sees 14 cells; its receptive field of 491 pixels starts 230 before the picture.
     decoder = SlidingWindow(stride=(32, 32), window=(491, 491), offset=(-230, -230))
     assert decoder.check([(None, 14, 14, 5)], (448, 448)) == 5
+    # As many pixels after the picture's end as before its start: 18 + 64 + 18, and not one more.
+    SlidingWindow(stride=(32, 32), window=(100, 100), offset=(-18, -18)).sizes((64, 64))
+    with pytest.raises(OptionError, match=r"^decoder 'sliding_window': the window of 101x100 pixels is larger than "):
+        SlidingWindow(stride=(32, 32), window=(101, 100), offset=(-18, -18)).sizes((64, 64))
 
 
 WINDOW = SlidingWindow(stride=(32, 32), window=(224, 224))
