@@ -4,13 +4,16 @@ import math
 import re
 import subprocess
 import sys
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
 from edgecv import registry
+from edgecv.architecture import Architecture
 from edgecv.errors import ArchitectureError
+from edgecv.labels import builtin_labels
 
 # keras.io/api/applications documents rounded counts; these are the exact totals that the summaries of
 # the published networks print, BatchNorm statistics included.
@@ -54,7 +57,16 @@ BY_HAND = {
     + (128 * 64 + 64)
     + (64 * 10 + 10),  # 1,413,834, as in the book
 }
-NAMES = sorted((*KERAS_TOTALS, *TRAINABLE, *BY_HAND))
+CLASSIFIERS = sorted((*KERAS_TOTALS, *TRAINABLE, *BY_HAND))
+DETECTORS = {
+    # The float16 constants of the published network, a TFLite file; see plugins/edgecv-weights-ssd.
+    "ssd_mobilenet_v2": 4_951_996,
+    # Darknet's weight files hold 20 bytes of header, then every parameter, BatchNorm statistics included, as
+    # float32: yolov3.weights has 248,007,048 bytes, yolov3-tiny.weights 35,434,956.
+    "yolo_v3": (248_007_048 - 20) // 4,
+    "yolo_v3_tiny": (35_434_956 - 20) // 4,
+}
+NAMES = sorted((*CLASSIFIERS, *DETECTORS))
 FRAMEWORKS = {"keras", "tensorflow", "jax", "torch", "onnx"}
 
 
@@ -89,17 +101,40 @@ def test_network_is_what_its_description_says(name: str) -> None:
     assert architecture.parameters == KERAS_TOTALS.get(name, architecture.parameters)
     assert trainable == TRAINABLE.get(name, trainable)
     assert architecture.parameters == BY_HAND.get(name, architecture.parameters)
+    assert architecture.parameters == DETECTORS.get(name, architecture.parameters)
     assert model.input_shape == (None, *architecture.input_shape)
-    assert model.output_shape == (None, architecture.classes)
-    assert (model.layers[0].name, model.layers[-1].name) == ("image", "predictions")
-    assert model.layers[-1].activation is keras.activations.softmax
+    assert model.layers[0].name == "image"
     assert "https://" in architecture.reference or "3rd edition" in architecture.reference
+    check = check_detector if name in DETECTORS else check_classifier
+    check(architecture, model)
+
+
+def check_classifier(architecture: Architecture, model: Any) -> None:
+    assert architecture.task == "classification"
+    assert architecture.decoder is None
+    assert model.output_shape == (None, architecture.classes)
+    assert model.layers[-1].name == "predictions"
+    assert model.layers[-1].activation is keras.activations.softmax
+
+
+def check_detector(architecture: Architecture, model: Any) -> None:
+    assert architecture.task == "detection"
+    assert architecture.decoder is not None
+    assert architecture.decoder.check(model.output_shape, architecture.input_shape[:2]) == architecture.classes
+    assert architecture.labels is not None
+    assert len(builtin_labels(architecture.labels)) == architecture.classes
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_preprocess_fits_the_network_s_channels(name: str) -> None:
     architecture = registry.load_architecture(name)
     architecture.preprocess.check_channels(architecture.input_shape[2])
+
+
+# A detector's published weights come in a distribution of their own.
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_published_weights_have_a_provider(name: str) -> None:
+    architecture = registry.load_architecture(name)
     assert ("imagenet" in architecture.weights) == (name in registry.names("edgecv.weights"))
 
 
@@ -141,6 +176,7 @@ def test_other_sizes_and_classes() -> None:
         ("fashion_cnn", (7, 28), None, "fashion_cnn needs an input of at least 8x8 pixels, got 7x28."),
         ("inception_v3", (74, 299), None, "inception_v3 needs an input of at least 75x75 pixels, got 74x299."),
         ("resnet18", None, 0, "resnet18 needs at least 1 class, got 0."),
+        ("ssd_mobilenet_v2", (31, 300), None, "ssd_mobilenet_v2 needs an input of at least 32x32 pixels, got 31x300."),
     ],
 )
 def test_what_cannot_be_built_is_refused(
