@@ -4,7 +4,7 @@ import importlib.util
 import os
 from collections.abc import Iterable
 
-from edgecv.errors import MissingExtraError, OptionError
+from edgecv.errors import EdgecvError, MissingExtraError, OptionError, one_line
 
 __all__ = ["import_keras", "missing_any", "require"]
 
@@ -32,20 +32,31 @@ def import_keras() -> None:
 
     Raises:
         MissingExtraError: Keras or its backend is not installed.
-        OptionError: ``KERAS_BACKEND`` names a backend that is not installed.
+        OptionError: ``KERAS_BACKEND`` names a backend that is not installed or that Keras does not know.
+        EdgecvError: What is installed is broken.
     """
     require("keras", extra="export", purpose="Working with networks")
     from edgecv.quiet import quiet_frameworks
 
+    chosen = os.environ.get("KERAS_BACKEND")
+    other = chosen if chosen != "tensorflow" else None
     try:
         with quiet_frameworks():
             importlib.import_module("keras")
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         # Without KERAS_BACKEND Keras imports TensorFlow and fails inside.
         backend = error.name or "a backend"
-        chosen = os.environ.get("KERAS_BACKEND")
-        if chosen and chosen != "tensorflow":
+        if other:
             raise OptionError(
-                f"KERAS_BACKEND is {chosen!r}, but Keras cannot import {backend}. Install it, or unset KERAS_BACKEND."
+                f"KERAS_BACKEND is {other!r}, but Keras cannot import {backend}. Install it, or unset KERAS_BACKEND."
             ) from error
         raise MissingExtraError("Keras", backend, "export") from error
+    except Exception as error:  # what half an installation raises, or Keras on a backend that it does not know
+        if other:
+            raise OptionError(
+                f"KERAS_BACKEND is {other!r}, but Keras says: {one_line(error)}. Unset KERAS_BACKEND."
+            ) from error
+        raise EdgecvError(
+            f"Keras is installed but cannot be imported: {type(error).__name__}: {one_line(error)}. "
+            "Run: pip install --force-reinstall 'edgecv[export]'"
+        ) from error

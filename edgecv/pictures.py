@@ -139,14 +139,15 @@ def read_picture(path: str | Path) -> Picture:
         PictureError: It is missing, damaged, no picture, too large, or of a kind that has no certain colours.
     """
     source = str(path)
-    if not Path(path).is_file():
-        problem = "is not a file" if Path(path).exists() else "does not exist"
-        raise PictureError(f"Picture {source!r} {problem}. Name a picture, a folder or a glob.")
     try:
+        if not Path(path).is_file():
+            problem = "is not a file" if Path(path).exists() else "does not exist"
+            raise PictureError(f"Picture {source!r} {problem}. Name a picture, a folder or a glob.")
         # Pillow warns of damaged EXIF data and of large pictures that it opens all the same.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_formats()) as image:
+                _mend_transparency(image, source)
                 image.load()
                 return Picture(np.array(_rgb(_upright(image), source)), source)
     except PictureError:
@@ -159,6 +160,8 @@ def read_picture(path: str | Path) -> Picture:
             f"Picture {source!r} is damaged or no picture that edgecv reads. Use JPEG, PNG, WebP, TIFF, BMP or GIF."
         ) from error
     except Exception as error:  # Pillow's decoders raise a dozen types on damaged bytes
+        if isinstance(error, OSError) and error.strerror:  # from the system, not from a decoder
+            raise PictureError(f"Picture {source!r} cannot be read: {error.strerror}. Name another one.") from error
         problem = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise PictureError(f"Picture {source!r} cannot be read: {problem}. Save it again as PNG or JPEG.") from error
 
@@ -229,12 +232,12 @@ def fit_picture(pixels: Pixels, fit: Fit, size: tuple[int, int], channels: int =
 
 def _pictures_of(source: str) -> list[str]:
     path = Path(source)
-    if path.is_dir():
-        found = sorted(str(file) for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and _visible(file))
-        if not found:
-            raise PictureError(f"Folder {source!r} holds no picture. Name one with JPEG, PNG or WebP files.")
-        return found
-    if path.exists():
+    try:
+        if path.is_dir():
+            return _pictures_in(path, source)
+        if path.exists():
+            return [source]
+    except OSError:  # behind a folder that may not be entered, or a name that is too long: reading it says so
         return [source]
     if _VIDEO.fullmatch(source):
         raise OptionError(f"{source!r} is no picture: this version reads pictures, folders and globs.")
@@ -247,6 +250,16 @@ def _pictures_of(source: str) -> list[str]:
     return found
 
 
+def _pictures_in(folder: Path, source: str) -> list[str]:
+    try:
+        found = sorted(str(file) for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES and _visible(file))
+    except OSError as error:
+        raise PictureError(f"Folder {source!r} cannot be read: {error.strerror}. Name another one.") from error
+    if not found:
+        raise PictureError(f"Folder {source!r} holds no picture. Name one with JPEG, PNG or WebP files.")
+    return found
+
+
 def _visible(file: Path) -> bool:
     return file.is_file() and not file.name.startswith(".")
 
@@ -255,6 +268,16 @@ def _visible(file: Path) -> bool:
 def _formats() -> tuple[str, ...]:
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _mend_transparency(image: Image.Image, source: str) -> None:
+    """Bring a PNG's transparent colour to the pixels' scale: Pillow widens grey of 2 and 4 bits, but not this."""
+    tile = getattr(image, "tile", None)
+    raw = tile[0][3] if tile and image.format == "PNG" and "transparency" in image.info else None
+    if raw in ("L;2", "L;4"):
+        image.info["transparency"] *= 85 if raw == "L;2" else 17
+    elif raw == "RGB;16B":  # of the pixels it keeps 8 bits
+        raise PictureError(f"Picture {source!r} has a transparent colour of 16 bits. Save it again with 8 bits.")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -269,7 +292,9 @@ def _rgb(image: Image.Image, source: str) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and _has_16_bits(image)):
         # 65535 is white: 257 steps a grey level.
         wide = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+        grey = ((wide + 128) // 257).astype(np.uint8)
+        # The one value that a PNG may call transparent is white on paper.
+        image = Image.fromarray(np.where(wide == image.info.get("transparency", -1), 255, grey).astype(np.uint8))
     elif image.mode in ("I", "F"):
         kind = "integers" if image.mode == "I" else "floating-point numbers"
         raise PictureError(f"Picture {source!r} has 32-bit {kind}, whose white is unknown. Save it with 8 or 16 bits.")

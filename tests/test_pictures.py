@@ -141,10 +141,49 @@ def test_one_pixel_and_20000_pixels_wide(save: Save) -> None:
     np.testing.assert_array_equal(fitted[:, 6:], 200)
 
 
-def png_of_size(width: int, height: int) -> bytes:
-    chunks = [b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT" + zlib.compress(b"\0" * 10)]
+def png(width: int, height: int, depth: int, colour: int, content: bytes, transparent: bytes = b"") -> bytes:
+    """Build a PNG, chunk by chunk as its specification (ISO/IEC 15948) says."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    chunks = [head, *([b"tRNS" + transparent] if transparent else []), b"IDAT" + zlib.compress(content), b"IEND"]
     framed = [struct.pack(">I", len(each) - 4) + each + struct.pack(">I", zlib.crc32(each)) for each in chunks]
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    return png(width, height, 8, 2, b"\0" * 10)
+
+
+@pytest.mark.parametrize(
+    ("depth", "samples", "transparent", "expected"),
+    [
+        (1, bytes([0b01000000]), 0, [255, 255, 255]),
+        (2, bytes([0b00011000]), 1, [0, 255, 170]),  # 4 greys: 0, 85, 170, 255
+        (4, bytes([0x12, 0xF0]), 2, [17, 255, 255]),  # 16 greys, 17 apart
+        (8, bytes([1, 2, 3]), 2, [1, 255, 3]),
+        (16, struct.pack(">3H", 257, 258, 514), 258, [1, 255, 2]),  # 257 has the same grey, and is not transparent
+    ],
+)
+def test_the_transparent_value_of_a_grey_png_of_any_depth(
+    depth: int, samples: bytes, transparent: int, expected: list[int], tmp_path: Path
+) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(png(3, 1, depth, 0, b"\0" + samples, struct.pack(">H", transparent)))
+    assert pixels(path) == row(*((value,) * 3 for value in expected))
+
+
+def test_a_transparent_colour_is_shown_as_paper_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(png(2, 1, 8, 2, bytes([0, 7, 8, 9, 1, 2, 3]), struct.pack(">3H", 7, 8, 9)))
+    assert pixels(path) == row(WHITE, (1, 2, 3))
+    content = b"\0" + struct.pack(">6H", 257, 257, 257, 65535, 0, 0)
+    path.write_bytes(png(2, 1, 16, 2, content))
+    assert pixels(path) == row((1, 1, 1), RED)
+    path.write_bytes(png(2, 1, 16, 2, content, struct.pack(">3H", 257, 257, 257)))
+    with pytest.raises(PictureError) as raised:
+        read_picture(path)
+    assert str(raised.value) == (
+        f"Picture {str(path)!r} has a transparent colour of 16 bits. Save it again with 8 bits."
+    )
 
 
 @pytest.mark.parametrize(
@@ -214,6 +253,14 @@ def test_missing_files_and_folders_are_one_line(tmp_path: Path) -> None:
         read_picture(tmp_path / "none")
     with pytest.raises(PictureError, match=r"^Picture '.*' is not a file\. Name a picture, a folder or a glob\.$"):
         read_picture(tmp_path)
+
+
+def test_what_the_system_refuses_is_one_line() -> None:
+    name = "a" * 300 + ".png"
+    assert find_pictures([name]) == [name]
+    with pytest.raises(PictureError) as raised:
+        read_picture(name)
+    assert str(raised.value) == f"Picture {name!r} cannot be read: File name too long. Name another one."
 
 
 def test_sources_are_found_in_a_fixed_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

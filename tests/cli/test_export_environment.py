@@ -108,6 +108,7 @@ print(json.dumps([[result.exit_code, result.stdout, result.stderr.splitlines()[-
 
 def test_folders_and_files_without_permission_are_one_line(folder: Path) -> None:
     (folder / "locked").mkdir(mode=0o555)
+    (folder / "closed").mkdir(mode=0o000)
     for name in ("secret.keras", "secret.onnx", "secret.txt", "secret.png"):
         (folder / name).touch(mode=0o000)
     export("lenet5", "--to", "onnx")
@@ -119,8 +120,10 @@ def test_folders_and_files_without_permission_are_one_line(folder: Path) -> None
         "export lenet5 --to onnx --labels secret.txt": "Invalid value for '--labels': "
         "Path 'secret.txt' is not readable.",
         "predict secret.onnx black.png": "Invalid value for 'ARTIFACT': Path 'secret.onnx' is not readable.",
-        "predict lenet5.onnx secret.png": "Picture 'secret.png' cannot be read: [Errno 13] Permission denied: "
-        "'secret.png'. Save it again as PNG or JPEG.",
+        "predict lenet5.onnx secret.png": "Picture 'secret.png' cannot be read: Permission denied. Name another one.",
+        "predict lenet5.onnx closed": "Folder 'closed' cannot be read: Permission denied. Name another one.",
+        "predict lenet5.onnx closed/x.png": "Picture 'closed/x.png' cannot be read: Permission denied. "
+        "Name another one.",
         "predict lenet5.onnx black.png --save locked/out": "Cannot write to 'locked/out': Permission denied. "
         "Name another folder with --save.",
         "predict lenet5.onnx black.png --save locked": "Cannot write 'locked/black.png': "
