@@ -198,7 +198,7 @@ class _Pass:
         if value.form == "vector" and value.dense:
             return
         if value.form == "context":
-            problem, remedy = "is pooled both for the answer and for a gate inside", "Use two pools."
+            problem, remedy = "answers from a pool that feeds a gate inside, too", "Use two pools."
         elif value.form == "sequence":
             problem, remedy = f"gives {self._shape(step)}, a time axis and no picture", "Give a picture classifier."
         else:

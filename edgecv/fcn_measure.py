@@ -10,11 +10,10 @@ import numpy as np
 
 from edgecv.report import Check
 
-__all__ = ["TOLERANCE", "CellCheck", "Compared", "check"]
+__all__ = ["CellCheck", "Compared", "check"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-TOLERANCE = 1e-5
 _VACUITY = 10  # as in edgecv.comparison: variation of the outputs, in tolerances
 
 
@@ -43,8 +42,15 @@ class Compared:
     given: Array
 
 
-def check(rule: str, compared: Iterable[Compared], problem: str = "") -> CellCheck:
-    """Measure a rule; zero cells, a difference, NaN, and outputs that do not vary are failures."""
+def check(rule: str, compared: Iterable[Compared], *, tolerance: float, problem: str = "") -> CellCheck:
+    """Measure a rule; zero cells, a difference, NaN, and outputs that do not vary are failures.
+
+    Args:
+        rule: Its name.
+        compared: What it compared.
+        tolerance: Largest max|a − b| / max|a| of an output over a picture's cells that passes.
+        problem: Why it fails whatever was measured, or empty.
+    """
     parts = list(compared)
     measured = [_measure(part) for part in parts]
     outputs = {part.output for part in parts}
@@ -60,9 +66,9 @@ def check(rule: str, compared: Iterable[Compared], problem: str = "") -> CellChe
         max_abs_diff=max((absolute for absolute, _, _ in measured), key=_rank, default=math.inf),
         relative_diff=math.inf if worst is None else measured[worst][1],
         cosine=min((cosine for _, _, cosine in measured), default=0.0),
-        tolerance=TOLERANCE,
+        tolerance=tolerance,
         worst="no picture" if worst is None else f"{parts[worst].picture}, output {parts[worst].output!r}",
-        problem=problem or _problem(parts, measured, cells, sorted(outputs)),
+        problem=problem or _problem(parts, measured, cells, tolerance),
         cells=cells,
     )
 
@@ -85,18 +91,18 @@ def _measure(part: Compared) -> tuple[float, float, float]:
     return difference, 0.0 if difference == 0 else difference / max(largest, 1e-300), cosine
 
 
-def _problem(parts: Sequence[Compared], measured: Sequence[Any], cells: int, outputs: Sequence[str]) -> str:
+def _problem(parts: Sequence[Compared], measured: Sequence[Any], cells: int, tolerance: float) -> str:
     if not cells:
         return "no cell was compared: a receptive field needs sub-pictures above the largest size"
     largest = max(relative for _, relative, _ in measured)
     if math.isinf(largest):
         return "the cells do not match one to one, or a value is NaN or infinite"
-    if largest > TOLERANCE:
-        return f"relative difference {largest:.1e} is above {TOLERANCE:.0e}"
-    for output in outputs:
+    if largest > tolerance:
+        return f"relative difference {largest:.1e} is above {tolerance:.0e}"
+    for output in sorted({part.output for part in parts}):
         values = np.concatenate([part.expected for part in parts if part.output == output])
         spread, top = float(np.std(values, axis=0).max()), float(np.abs(values).max())
-        if spread < _VACUITY * TOLERANCE * top or top == 0:
+        if spread < _VACUITY * tolerance * top or top == 0:
             return (
                 f"nothing is proven: output {output!r} varies by {spread:.1e} between the cells, "
                 f"less than {_VACUITY} x tolerance x {top:.1e}"
