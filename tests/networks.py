@@ -7,7 +7,8 @@ import keras
 from keras import layers
 
 import edgecv
-from edgecv.deployable import Deployable
+from edgecv.decoders import Ssd
+from edgecv.deployable import Deployable, ModelInfo
 from edgecv.preprocess import STYLES
 from edgecv.weights.random import randomize
 
@@ -63,6 +64,34 @@ def _two_outputs() -> Any:
     return keras.Model(image, {"vector": vector, "field": field}, name="two_outputs")
 
 
+def _detector() -> Any:
+    """Two layers of anchors, SSD's encoding, class scores with a background."""
+    image = keras.Input((32, 48, 3), name="image")
+    x = layers.Conv2D(8, 3, 2, padding="same", use_bias=False, name="stem")(image)
+    x = layers.ReLU(name="stem_relu")(layers.BatchNormalization(name="stem_bn")(x))
+    fine = layers.Conv2D(12, 5, 4, padding="same", activation="relu", name="fine")(x)
+    coarse = layers.Conv2D(12, 3, 2, padding="same", activation="relu", name="coarse")(fine)
+    boxes, scores = [], []
+    for name, grid in (("fine", fine), ("coarse", coarse)):
+        boxes.append(layers.Reshape((-1, 4))(layers.Conv2D(3 * 4, 1, name=f"{name}_boxes")(grid)))
+        scores.append(layers.Reshape((-1, 4))(layers.Conv2D(3 * 4, 1, name=f"{name}_scores")(grid)))
+    outputs = [layers.Concatenate(axis=1)(boxes), layers.Concatenate(axis=1)(scores)]
+    network = keras.Model(image, outputs, name="detector")
+    network.edgecv_info = ModelInfo(name="detector", decoder=DETECTOR)
+    return network
+
+
+# 4 × 6 and 2 × 3 cells of three anchors; three classes and the background.
+DETECTOR = Ssd(
+    feature_maps=((4, 6), (2, 3)),
+    scales=(0.3, 0.6),
+    aspect_ratios=(1.0, 2.0, 0.5),
+    interpolated_aspect_ratio=0.0,
+    activation="sigmoid",
+    background=True,
+)
+
+
 def _lenet5() -> Any:
     return edgecv.build("lenet5", weights="random")
 
@@ -74,6 +103,7 @@ NETWORKS: dict[str, tuple[Callable[[], Any], str]] = {
     "residual": (_residual, "torch"),
     "multilabel": (_multilabel, "tf"),
     "two_outputs": (_two_outputs, "0-1"),
+    "detector": (_detector, "tf"),
 }
 
 
@@ -82,7 +112,8 @@ def build(name: str) -> Any:
     builder, style = NETWORKS[name]
     keras.utils.clear_session(free_memory=False)
     network = builder()
-    randomize(network, STYLES[style])
+    info = getattr(network, "edgecv_info", None)
+    randomize(network, STYLES[style], decoder=info.decoder if info else None)
     return network
 
 

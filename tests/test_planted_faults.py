@@ -17,6 +17,7 @@ import edgecv
 from edgecv import registry
 from edgecv.deployable import Deployable
 from edgecv.metadata import seal
+from edgecv.nms import Nms
 from edgecv.photos import shipped_photos
 from edgecv.preprocess import STYLES
 from edgecv.report import Report
@@ -29,12 +30,12 @@ Fault = tuple[str, Deployable]
 
 TOLERANCE = 1e-4  # of the contract, float32
 FORMATS = ("onnx", "tflite")
-# 2 formats x 5 networks x 12: at least 120 faults that matter.
+# 2 formats x 6 networks x 12: at least 144 faults that matter.
 FEWEST = 12
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("name", ["lenet5", "separable", "residual", "multilabel", "two_outputs"])
+@pytest.mark.parametrize("name", ["lenet5", "separable", "residual", "multilabel", "two_outputs", "detector"])
 def test_every_fault_that_matters_fails(name: str, form: str, networks: Any, tmp_path: Path) -> None:
     sound = networks.deployable(name)
     judge = Judge(sound, form, tmp_path)
@@ -135,12 +136,17 @@ class Judge:
         self.pictures = gather_pictures(sound, None)
         self.answers = original_answers(sound, self.pictures)
         self.photos = self.pictures.values[: len(shipped_photos())]
-        self.logits = {name: self.to_logits(name, values) for name, values in sound.run(self.photos).items()}
+        self.logits = {name: self.to_logits(name, values) for name, values in self.run(sound).items()}
+
+    def run(self, deployable: Deployable) -> dict[str, Array]:
+        """Return the outputs on the shipped photos; of a detector, whose lists change at a breath, its anchors'."""
+        given = deployable.run(self.photos, checkpoints=True)
+        return {name: given[name] for name in self.sound.checkpoints or given}
 
     def moved(self, faulty: Deployable) -> float:
         """Return how far the outputs move on the shipped photos, relative to each photo's largest logit."""
         farthest = 0.0
-        for name, values in faulty.run(self.photos).items():
+        for name, values in self.run(faulty).items():
             before, after = self.logits[name], self.to_logits(name, values)
             axes = tuple(range(1, before.ndim))
             relative = np.max(np.abs(after - before), axis=axes) / np.max(np.abs(before), axis=axes)
@@ -150,10 +156,10 @@ class Judge:
     def to_logits(self, name: str, values: Array) -> Array:
         """Undo softmax or sigmoid; what is no probability at all is NaN."""
         values = values.astype(np.float64)
-        if name != "probabilities":
+        if name not in ("probabilities", "pre_nms/scores"):
             return values
         with np.errstate(invalid="ignore", divide="ignore"):
-            if self.sound.activation == "sigmoid":
+            if self.sound.activation == "sigmoid" or name == "pre_nms/scores":
                 return np.asarray(np.log(values / (1 - values)))
             logits = np.log(values)
             return np.asarray(logits - logits.mean(axis=1, keepdims=True))
@@ -161,10 +167,10 @@ class Judge:
     def verified(self, deployable: Deployable) -> Report:
         """Export it and verify it against the sound one."""
         path = self.folder / f"artifact.{self.form}"
-        edgecv.export(deployable, to=self.form, path=path, verify=False)
+        artifact = edgecv.export(deployable, to=self.form, path=path, verify=False)
         found = registry.runtime_for(path.suffix)
         assert found is not None
-        runner = found[1].open(path)
+        runner = found[1].open(path, expose=artifact.checkpoints)
         return verify_runner(runner, found[0], self.sound, self.pictures, self.answers, "float32")
 
 
@@ -174,6 +180,53 @@ def planted(sound: Deployable) -> Iterator[Fault]:
     yield from in_normalization(sound)
     yield from in_scaling(sound)
     yield from in_structure(sound)
+    yield from in_decoder(sound)
+
+
+def in_decoder(sound: Deployable) -> Iterator[Fault]:
+    if sound.detection is None:
+        return
+    decoder: Any = sound.detection.decoder
+    others = {
+        "variances of 0.11": {"variances": (0.11, 0.11, 0.22, 0.22)},
+        "x and y swapped": {"order": "xywh"},
+        "anchors 5 % larger": {"scales": tuple(1.05 * scale for scale in decoder.scales)},
+        "layers of anchors swapped": {"scales": decoder.scales[::-1]},
+        "aspect ratios reversed": {"aspect_ratios": decoder.aspect_ratios[::-1]},
+        "no sigmoid": {"activation": "none"},
+        "softmax for sigmoid": {"activation": "softmax"},
+    }
+    for wrong, change in others.items():
+        detection = dataclasses.replace(sound.detection, decoder=dataclasses.replace(decoder, **change))
+        yield wrong, dataclasses.replace(sound, detection=detection)
+
+
+SUPPRESSION_FAULTS: dict[str, dict[str, Any]] = {
+    "score threshold off by a hundredth": {"score_threshold": 0.11},
+    "IoU threshold lower": {"iou_threshold": 0.3},
+    "IoU threshold higher": {"iou_threshold": 0.8},
+    "fewer detections": {"max_detections": 3},
+    "fewer candidates": {"pre_nms_top_k": 6},
+    "best class only": {"multi_label": False},
+    "class-agnostic": {"class_agnostic": True},
+    "soft": {"soft_sigma": 0.5},
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("wrong", SUPPRESSION_FAULTS)
+def test_a_fault_in_suppression_fails(wrong: str, form: str, networks: Any, tmp_path: Path) -> None:
+    # A low threshold, so that each setting decides about some box on some photo.
+    sound = networks.deployable("detector", nms=Nms(score_threshold=0.1, iou_threshold=0.4, max_detections=60))
+    judge = Judge(sound, form, tmp_path)
+    changed = dataclasses.replace(sound.detection.nms, **SUPPRESSION_FAULTS[wrong])
+    faulty = dataclasses.replace(sound, detection=dataclasses.replace(sound.detection, nms=changed))
+    before, after = sound.run(judge.photos), faulty.run(judge.photos)
+    differs = before["scores"].shape != after["scores"].shape or np.any(before["scores"] != after["scores"])
+    assert differs, "the fault shows on no photo: the test's network or thresholds must change"
+    report = judge.verified(faulty)
+    assert not report.passed
+    assert {check.output for check in report.checks if not check.passed} <= {"nms", "detections"}
 
 
 def in_weights(sound: Deployable) -> Iterator[Fault]:
