@@ -76,7 +76,7 @@ class AnchorFree:
 
     @property
     def score_activation(self) -> str:
-        """See `Decoder.score_activation`."""
+        """What scores went through last and can be compared without: ``sigmoid`` or ``none``."""
         return "sigmoid" if self.activation == "sigmoid" else "none"
 
     def check(self, shapes: Sequence[tuple[int | None, ...]], input_size: tuple[int, int]) -> int:

@@ -40,7 +40,9 @@ _LARGEST = 1_000_000
 class Decoder(Protocol):
     """How a network's outputs become boxes and scores.
 
-    Implementations are frozen, keyword-only dataclasses: their fields are the keys of the JSON file.
+    Implementations are frozen, keyword-only dataclasses: their fields are the keys of the JSON file. One whose
+    scores come straight out of a sigmoid also has ``score_activation``, ``"sigmoid"``: verification then compares
+    them on logits.
 
     Attributes:
         name: Its name on the command line and in metadata.
@@ -51,10 +53,6 @@ class Decoder(Protocol):
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the network's outputs in the decoder's order; empty for the network's own order."""
-
-    @property
-    def score_activation(self) -> str:
-        """What scores went through last and can be compared without: ``sigmoid`` or ``none``."""
 
     def check(self, shapes: Sequence[tuple[int | None, ...]], input_size: tuple[int, int]) -> int:
         """Refuse a network that the decoder does not fit.

@@ -64,7 +64,6 @@ class SlidingWindow:
     """
 
     name: ClassVar[str] = "sliding_window"
-    score_activation: ClassVar[str] = "none"
 
     stride: tuple[int, int]
     window: tuple[int, int]

@@ -132,7 +132,7 @@ class Ssd:
 
     @property
     def score_activation(self) -> str:
-        """See `Decoder.score_activation`."""
+        """What scores went through last and can be compared without: ``sigmoid`` or ``none``."""
         # A softmax over classes and background cannot be undone without the background.
         return "sigmoid" if self.activation == "sigmoid" else "none"
 

@@ -49,7 +49,6 @@ class YoloGrid:
     """
 
     name: ClassVar[str] = "yolo_grid"
-    score_activation: ClassVar[str] = "none"
 
     anchors: tuple[tuple[float, float], ...]
     activation: ClassActivation = "softmax"

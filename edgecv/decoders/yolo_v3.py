@@ -33,7 +33,6 @@ class YoloV3:
     """
 
     name: ClassVar[str] = "yolo_v3"
-    score_activation: ClassVar[str] = "none"
 
     anchors: tuple[tuple[tuple[float, float], ...], ...]
     outputs: tuple[str, ...] = ()
