@@ -7,6 +7,7 @@ from typing import Any
 
 from edgecv import registry
 from edgecv.errors import PluginError
+from edgecv.extras import why_missing
 
 __all__ = ["Diagnosis", "examine"]
 
@@ -103,16 +104,15 @@ def _load_plugins(diagnosis: Diagnosis) -> dict[str, dict[str, Any]]:
 
 
 def _exporter(name: str, exporter: Any) -> dict[str, Any]:
-    missing = getattr(exporter, "missing", None)
-    reason = missing() if missing is not None else None
+    reason = why_missing(exporter)
     return {"name": name, "available": reason is None, "reason": reason}
 
 
 def _runtime(name: str, runtime: Any) -> dict[str, Any]:
-    reason = runtime.missing()
+    reason = why_missing(runtime)
     probe = getattr(runtime, "probe", None)
     devices = []
-    for device in runtime.devices():
+    for device in runtime.devices() if reason is None else ():
         problem = probe(device) if probe is not None else None
         devices.append({"device": device, "works": problem is None, "problem": problem})
     return {"name": name, "available": reason is None, "reason": reason, "devices": devices}

@@ -3,10 +3,11 @@
 import importlib.util
 import os
 from collections.abc import Iterable
+from typing import Any
 
 from edgecv.errors import EdgecvError, MissingExtraError, OptionError, one_line
 
-__all__ = ["import_keras", "missing_any", "require"]
+__all__ = ["import_keras", "missing_any", "require", "why_missing"]
 
 
 def require(package: str, *, extra: str, purpose: str) -> None:
@@ -25,6 +26,23 @@ def missing_any(packages: Iterable[str], *, extra: str) -> str | None:
         if importlib.util.find_spec(package) is None:
             return f"{package} is not installed. Run: pip install 'edgecv[{extra}]'"
     return None
+
+
+def why_missing(plugin: Any) -> str | None:
+    """Say in one line why an exporter or a runtime cannot run here; None where it can.
+
+    A plugin that cannot answer cannot run: it breaks only itself.
+    """
+    try:
+        missing = getattr(plugin, "missing", None)
+        reason = missing() if missing is not None else None
+        # Engines are looked for when they are asked for their devices.
+        if reason is None and hasattr(plugin, "devices"):
+            plugin.devices()
+    except Exception as error:  # the code of others may raise anything
+        name = getattr(plugin, "__name__", type(plugin).__name__)
+        return f"{name} fails with {type(error).__name__}: {one_line(error)}. Update or uninstall it."
+    return None if reason is None else str(reason)
 
 
 def import_keras() -> None:

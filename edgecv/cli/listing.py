@@ -60,6 +60,7 @@ def _exporters() -> list[dict[str, Any]]:
 
 def _exporter(name: str) -> dict[str, Any]:
     from edgecv import registry
+    from edgecv.extras import why_missing
 
     distribution, version = registry.distribution("edgecv.exporters", name)
     origin = {"distribution": distribution, "version": version}
@@ -68,8 +69,7 @@ def _exporter(name: str) -> dict[str, Any]:
     except PluginError as error:
         entry = dict.fromkeys(("suffix", "precisions", "summary"))
         return {"name": name, **entry, **origin, "available": False, "reason": str(error)}
-    missing = getattr(found, "missing", None)
-    reason = missing() if missing is not None else None
+    reason = why_missing(found)
     entry = {"name": name, "suffix": found.suffix, "precisions": list(found.precisions), "summary": found.summary}
     return {**entry, **origin, "available": reason is None, "reason": reason}
 
@@ -82,13 +82,15 @@ def _runtimes() -> list[dict[str, Any]]:
 
 def _runtime(name: str) -> dict[str, Any]:
     from edgecv import registry
+    from edgecv.extras import why_missing
 
     try:
         found = registry.load_runtime(name)
     except PluginError as error:
         return {"name": name, "devices": [], "suffixes": [], "summary": None, "available": False, "reason": str(error)}
-    reason = found.missing()
-    entry = {"name": name, "devices": list(found.devices()), "suffixes": list(found.suffixes), "summary": found.summary}
+    reason = why_missing(found)
+    devices = list(found.devices()) if reason is None else []
+    entry = {"name": name, "devices": devices, "suffixes": list(found.suffixes), "summary": found.summary}
     return {**entry, "available": reason is None, "reason": reason}
 
 
