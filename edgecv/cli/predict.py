@@ -1,5 +1,6 @@
 """``edgecv predict``: answers for pictures."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,10 +46,10 @@ def predict(
 
     runtime_of(artifact)  # a wrong artifact is the first thing to say
     found = find_pictures(sources)
-    if save is not None:
-        _make_folder(save, found)
     with quiet_frameworks():
         session = load(artifact, device=device, threads=threads, check=not no_check)
+    if save is not None:  # after all that can be refused: then nothing is written
+        _make_folder(save, found)
     answers = _answer_all(session, found, top_k, save)
     failed = [answer["error"] for answer in answers if "error" in answer]
     if len(failed) == len(answers) == 1:
@@ -105,7 +106,8 @@ def _answer(picture: "Picture", prediction: "Prediction") -> dict[str, Any]:
 def _make_folder(folder: Path, sources: list[str]) -> None:
     from edgecv.errors import OptionError, OutputError
 
-    if any(Path(source).resolve().parent == folder.resolve() for source in sources):
+    # Path.resolve would raise on a symbolic link that leads to itself.
+    if any(os.path.dirname(os.path.realpath(source)) == os.path.realpath(folder) for source in sources):  # noqa: PTH120
         raise OptionError(
             f"--save {str(folder)!r} holds the sources, which must not be overwritten. Name another folder."
         )

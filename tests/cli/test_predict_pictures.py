@@ -103,6 +103,23 @@ def test_a_damaged_picture_is_refused(
     assert result.stderr == f"Error: Picture {str(path)!r} {problem}\n"
 
 
+def test_what_is_refused_makes_no_folder(artifact: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (5, 5)).save(tmp_path / "x.png")
+    artifact.write_bytes(artifact.read_bytes()[:-1])
+    out = tmp_path / "out"
+    result = CliRunner().invoke(cli, ["predict", str(artifact), str(tmp_path / "x.png"), "--save", str(out)])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert not out.exists()
+
+
+def test_a_link_to_itself_is_no_picture(artifact: Path, tmp_path: Path) -> None:
+    loop = tmp_path / "loop.png"
+    loop.symlink_to(loop)
+    result = CliRunner().invoke(cli, ["predict", str(artifact), str(loop), "--save", str(tmp_path / "out")])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (f"Error: Picture {str(loop)!r} does not exist. Name a picture, a folder or a glob.\n")
+
+
 def test_nothing_to_predict_is_one_line(artifact: Path) -> None:
     for arguments, missing in ((["predict"], "ARTIFACT"), (["predict", str(artifact)], "SOURCE...")):
         result = CliRunner().invoke(cli, arguments)
