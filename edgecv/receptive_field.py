@@ -82,6 +82,7 @@ _OF_APPLICATIONS = {
     ("keras.src.applications.convnext", "LayerScale"),
     ("keras.src.applications.convnext", "StochasticDepth"),
 }
+_MERGES_OF_APPLICATIONS = {("keras.src.applications.inception_resnet_v2", "CustomScaleLayer")}
 _UNARY = {
     "Absolute", "Cast", "Clip", "Elu", "Exp", "Gelu", "HardSigmoid", "HardSilu", "LeakyRelu", "LogSoftmax", "Negative",
     "Relu", "Relu6", "Sigmoid", "Silu", "Softmax", "Softplus", "Sqrt", "Square", "Tanh",
@@ -221,6 +222,8 @@ def is_merge(operation: Any) -> bool:
     kind = type(operation)
     if kind is layers.Concatenate:
         return _along_channels(operation.axis)
+    if (kind.__module__, kind.__name__) in _MERGES_OF_APPLICATIONS:
+        return True
     return kind in MERGES or (kind.__module__.startswith("keras.src.ops.") and kind.__name__ in _BINARY)
 
 
