@@ -120,6 +120,7 @@ class Deployable:
             document["decoder"] = decoder_to_json(self.detection.decoder)
             document["nms"] = nms.to_json() if nms else None
             document["score_activation"] = self.detection.score_activation
+            document["fixed_boxes"] = self.detection.fixed_boxes
         return document
 
     def graph_resize(self) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from edgecv.architecture import Task
@@ -17,8 +18,9 @@ from edgecv.deployable import (
 )
 from edgecv.detection import DetectionHead
 from edgecv.errors import ModelError, OptionError, one_line
+from edgecv.fcn import check_size
 from edgecv.nms import Nms
-from edgecv.preprocess import STYLES, Preprocess
+from edgecv.preprocess import STYLES, Fit, Preprocess
 from edgecv.resize import GraphResize, ResizeMode
 
 if TYPE_CHECKING:
@@ -88,6 +90,9 @@ def deploy(
     detection = None
     if decoder is not None:
         detection = DetectionHead(decoder=decoder, nms=nms)
+        scaling = _whole_picture(scaling)
+        for each in detection.sizes(size):
+            check_size(network, each)
         classes = decoder.check(_detector_shapes(network, detection, size, channels), size)
     for note in (*notes, *said):
         _LOGGER.warning(note)
@@ -231,6 +236,11 @@ def _output_names(network: "keras.Model", task: Task, activation: Activation, to
             return ("scores", "classes")
         return ("logits",) if activation == "none" else ("probabilities",)
     return network_output_names(network)
+
+
+def _whole_picture(scaling: Preprocess) -> Preprocess:
+    """Return the scaling with a letterbox where a classifier cropped: a detector looks at all of a picture."""
+    return replace(scaling, fit=Fit(mode="letterbox")) if scaling.fit.mode == "crop" else scaling
 
 
 def _detector_shapes(

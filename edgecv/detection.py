@@ -47,6 +47,11 @@ class DetectionHead:
         """What the scores went through last and can be compared without: ``sigmoid`` or ``none``."""
         return str(getattr(self.decoder, "score_activation", "none"))
 
+    @property
+    def fixed_boxes(self) -> bool:
+        """Whether the boxes of the anchors are the same on every picture."""
+        return bool(getattr(self.decoder, "fixed_boxes", False))
+
     def sizes(self, input_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """Return the ``(height, width)`` at which the network runs, one a scale of the decoder."""
         sizes = getattr(self.decoder, "sizes", None)

@@ -38,6 +38,7 @@ def compare_detections(
     tolerance: float,
     *,
     activation: str = "none",
+    fixed_boxes: bool = False,
     vacuity: bool = True,
     steps: Mapping[str, int] | None = None,
 ) -> dict[str, Comparison]:
@@ -49,7 +50,8 @@ def compare_detections(
         nms: The settings of suppression.
         tolerance: Largest relative difference.
         activation: What the scores went through last; they are compared without it.
-        vacuity: Demand that the anchors' boxes and scores vary between the pictures.
+        fixed_boxes: The anchors have the same boxes on every picture.
+        vacuity: Demand that the anchors' scores, and boxes where not fixed, vary between the pictures.
         steps: Checkpoint → the step at which the original's flattened values were sampled.
 
     Returns:
@@ -66,7 +68,7 @@ def compare_detections(
             activation=activation if name == CHECKPOINTS[1] else "none",
             tolerance=tolerance,
             classes=False,
-            vacuity=vacuity,
+            vacuity=vacuity and not (fixed_boxes and name == CHECKPOINTS[0]),
         )
     found = _rows(given)
     if isinstance(found, str):

@@ -189,6 +189,7 @@ def make_deployable(model: str, options: Mapping[str, Any]) -> "Deployable":
     labels = read_labels(options["labels"]) if options["labels"] is not None else None
     preprocess = read_preprocess(options["preprocess"])
     nms = _nms(options)
+    name = None
     network = open_model(
         model,
         weights=options["weights"],
@@ -200,9 +201,11 @@ def make_deployable(model: str, options: Mapping[str, Any]) -> "Deployable":
     if options["fcn"]:
         from edgecv.fcn import to_fcn
 
+        name = network.edgecv_info.name
         network = to_fcn(network, window=options["window"])
     return deploy(
         network,
+        name=name,
         preprocess=preprocess,
         labels=labels,
         activation=options["activation"],

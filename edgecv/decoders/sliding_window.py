@@ -85,13 +85,24 @@ class SlidingWindow:
             outputs=list_of(text(), minimum=0),
         )
 
+    @property
+    def fixed_boxes(self) -> bool:
+        """Whether the boxes are the same on every picture, so that only scores can tell pictures apart."""
+        return self.box == "window"
+
     def sizes(self, input_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """Return the ``(height, width)`` at which the network runs, one a scale.
+
+        Each differs from the input's by a multiple of the stride: at other sizes SAME padding would lie
+        elsewhere than the classifier was trained with.
 
         Raises:
             OptionError: A window is larger than the picture at that scale.
         """
-        sizes = tuple((round(scale * input_size[0]), round(scale * input_size[1])) for scale in self.scales)
+        sizes = tuple(
+            (_scaled(input_size[0], scale, self.stride[0]), _scaled(input_size[1], scale, self.stride[1]))
+            for scale in self.scales
+        )
         for scale, size in zip(self.scales, sizes, strict=True):
             # What a negative offset adds at the start may be added at the end, too.
             room = [side - 2 * min(start, 0) for side, start in zip(size, self.offset, strict=True)]
@@ -208,6 +219,10 @@ def _same_for_all(origins: Any, windows: Any, batch: Any, ops: Any) -> Any:
 
     boxes = np.concatenate([origins, origins + windows], axis=-1).clip(0.0, 1.0)
     return ops.broadcast_to(constant(boxes, ops), (batch, *boxes.shape))
+
+
+def _scaled(side: int, scale: float, stride: int) -> int:
+    return side - stride * round(side * (1 - scale) / stride)
 
 
 def _size(pair: Sequence[int]) -> str:

@@ -14,6 +14,10 @@ from edgecv_onnx.graph import Graph, rename_tensors
 
 __all__ = ["convert"]
 
+# Operators that tf2onnx merges with a bias behind them. What follows the network has no layer, and constants
+# that TensorFlow shares between equal ones must not give it one.
+_MERGED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
 
 def convert(lowered: LoweredGraph, deployable: Deployable, *, opsets: Iterable[int]) -> Graph:
     """Convert at the first of ``opsets`` that has every operator.
@@ -164,7 +168,7 @@ def _restore_origins(graph: Graph, graph_def: Any) -> None:
     kept = {node.name for node in graph.nodes}
     for node in graph.nodes:
         names = [node.name]
-        if not scope_indices(node.name):
+        if node.op_type in _MERGED and not scope_indices(node.name):
             # A convolution merged with its bias is called Conv__12; its constants kept their names.
             names += [name for name in node.input[1:] if scope_indices(name)]
         scopes = {_scope(name) for name in names}
@@ -212,6 +216,8 @@ def _name_borders(graph: Graph, lowered: LoweredGraph, deployable: Deployable) -
             )
         )
     rename_tensors(graph.nodes, renamed)
+    # An output that is the same for every picture is a constant by now.
+    graph.constants = {renamed.get(name, name): value for name, value in graph.constants.items()}
 
 
 def _side(side: int | None, index: int) -> int | str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecv_onnx.graph import Graph, attribute, set_attribute
+from edgecv_onnx.graph import Graph, attribute, rename_tensors, set_attribute
 
 __all__ = ["fold"]
 
@@ -17,6 +17,8 @@ _Array = np.ndarray[Any, Any]
 # Computing these on constants makes a file larger than the operator does.
 _GROWS = {"Tile", "Expand", "ConstantOfShape", "Range", "RandomUniform", "RandomNormal"}
 _LARGEST_GROWN = 65536
+# Values from which on sharing a constant saves bytes worth looking for, and how many tell arrays apart.
+_SHARED_FROM, _SAMPLE = 256, 16
 
 
 def fold(graph: Graph) -> None:
@@ -27,6 +29,26 @@ def fold(graph: Graph) -> None:
     while _fold_arithmetic(graph):
         pass
     graph.prune()
+    _share_constants(graph)
+
+
+def _share_constants(graph: Graph) -> None:
+    """Keep one of equal large constants: a network that runs at several scales has its weights once."""
+    kept: dict[object, list[str]] = {}
+    renamed: dict[str, str] = {}
+    for name, value in graph.constants.items():
+        if value.size < _SHARED_FROM:
+            continue
+        # Few arrays of one shape begin alike; only those are compared whole.
+        key = (value.dtype.str, value.shape, np.array(value.flat[:_SAMPLE]).tobytes())
+        twins = kept.setdefault(key, [])
+        twin = next((other for other in twins if np.array_equal(graph.constants[other], value)), None)
+        if twin is None:
+            twins.append(name)
+        else:
+            renamed[name] = twin
+    rename_tensors(graph.nodes, renamed)
+    graph.constants = {name: value for name, value in graph.constants.items() if name not in renamed}
 
 
 def _evaluate_constants(graph: Graph) -> None:

@@ -35,11 +35,15 @@ def rename(graph: Graph, lowered: LoweredGraph) -> dict[str, str]:
 
 def _rename_constants(graph: Graph, lowered: LoweredGraph, taken: set[str]) -> None:
     """Call a weight by its node and its place there; a kernel that is as in Keras by its variable's path."""
+    borders = {output.name for output in graph.outputs}
     renamed: dict[str, str] = {}
     ordered: dict[str, Any] = {}
     for node in graph.nodes:
         for index, tensor in enumerate(reads(node)):
             if tensor not in graph.constants or tensor in renamed:
+                continue
+            if tensor in borders:  # an output that is the same for every picture
+                ordered[tensor] = graph.constants[tensor]
                 continue
             known = lowered.kernel_names.get(tensor)
             renamed[tensor] = unique_name(known or f"{node.name}:{_role(node, index)}", taken)

@@ -95,16 +95,18 @@ def test_offsets_are_vertical_first() -> None:
 
 
 def test_scales_are_looked_at_in_turn_with_the_exact_ratio() -> None:
-    # 101 × 75 pixels at scale ½ are 50 × 38 (50.5 and 37.5, halves to even): a window of 25 × 19 there is
-    # 25/50 = ½ of the height and 19/38 = ½ of the width, whatever the rounding.
+    # 101 × 75 pixels less two strides each are 51 × 37, nearest to scale ½: a window of 25 × 19 there is
+    # 25/51 of the height and 19/37 of the width, and not ½.
     decoder = SlidingWindow(stride=(25, 19), window=(25, 19), scales=(1.0, 0.5))
-    assert decoder.sizes((101, 75)) == ((101, 75), (50, 38))
+    assert decoder.sizes((101, 75)) == ((101, 75), (51, 37))
     large = np.zeros((1, 4, 3, 2), "float32")
     small = np.ones((1, 2, 2, 2), "float32")
     boxes, found = decode(decoder, [large, small], (101, 75))
     assert found[0].tolist() == [[0, 0]] * 12 + [[1, 1]] * 4
     np.testing.assert_allclose(boxes[0, 1], [19 / 75, 0, 38 / 75, 25 / 101], rtol=1e-6)
-    assert boxes[0, 12:].tolist() == [[0, 0, 0.5, 0.5], [0.5, 0, 1, 0.5], [0, 0.5, 0.5, 1], [0.5, 0.5, 1, 1]]
+    wide, high = 19 / 37, 25 / 51
+    corners = [[0, 0, wide, high], [wide, 0, 1, high], [0, high, wide, 2 * high], [wide, high, 1, 2 * high]]
+    np.testing.assert_allclose(boxes[0, 12:], corners, rtol=1e-6)
 
 
 def test_scales_of_a_localiser_have_windows_of_their_own_size() -> None:
@@ -254,5 +256,5 @@ def test_a_network_that_does_not_fit_is_one_line(
 
 
 def test_a_picture_that_a_scale_makes_nothing_of_is_refused() -> None:
-    with pytest.raises(OptionError, match=r"^decoder 'sliding_window': the window of 8x8 .* picture of 0x1 at scale "):
+    with pytest.raises(OptionError, match=r"^decoder 'sliding_window': the window of 8x8 .* picture of 0x0 at scale "):
         SlidingWindow(stride=(8, 8), window=(8, 8), offset=(-8, -8), scales=(0.01,)).sizes((48, 64))
