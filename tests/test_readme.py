@@ -35,7 +35,8 @@ def commands() -> list[str]:
 def parse(line: str) -> click.Context:
     """Parse a command as a shell and click do, without running it."""
     _, *arguments = shlex.split(line, comments=True)
-    with click.Context(cli) as parent:
+    # Commands keep the help option of the first context that they meet.
+    with click.Context(cli, **cli.context_settings) as parent:
         name, command, rest = cli.resolve_command(parent, arguments)
         assert command is not None
         return command.make_context(name, rest, parent=parent)
