@@ -52,6 +52,7 @@ RULES = {
 # Of float32 logits: dense layers whose sums all but cancel out lose two digits, in the classifier as in the FCN.
 _TOLERANCE = 1e-4
 _TOLERANCES = {"crops": 1e-5}
+_HALF_PRECISION = 5e-3
 _TAKEN_OFF = ("sigmoid", "softmax")
 _NOISE_PICTURES = 2
 # Rows and columns beside the first cell; different, so that height and width cannot be mistaken.
@@ -80,8 +81,8 @@ def prove(
     Returns:
         One check a rule, with the number of cells compared. `Check.relative_diff` is the largest
         max|a − b| / max|a| of an output over a picture's cells; at most 1e-5 (crops) or 1e-4 (the other
-        rules) passes, if the outputs vary between cells by ten times that. A softmax or sigmoid at the end is
-        the same in both, and taken off.
+        rules; 5e-3 in half precision) passes, if the outputs vary between cells by ten times that. A softmax
+        or sigmoid at the end is the same in both, and taken off.
 
     Raises:
         ModelError: One of the two is not what it should be.
@@ -94,9 +95,10 @@ def prove(
         if contradiction:
             return Report(checks=(check("grid", [], tolerance=_TOLERANCE, problem=contradiction),))
         source = _source(pair, classifier, images, preprocess)
+        floor = _HALF_PRECISION if _in_half_precision(pair) else 0.0
         with _without_activations(pair):
             checks = tuple(
-                check(rule, _RULE_OF[rule](pair, source), tolerance=_TOLERANCES.get(rule, _TOLERANCE))
+                check(rule, _RULE_OF[rule](pair, source), tolerance=max(_TOLERANCES.get(rule, _TOLERANCE), floor))
                 for rule in _rules(pair)
             )
     return Report(checks=checks, notes=(*_notes(pair), *source.notes))
@@ -200,6 +202,11 @@ def _contradiction(pair: _Pair, info: Any) -> str:
         if not pair.single_cells and (decoder.window, decoder.offset) != (pair.size, (0, 0)):
             return f"the FCN's file says window {_size(decoder.window)}, the classifier's is {_size(pair.size)}"
     return ""
+
+
+def _in_half_precision(pair: _Pair) -> bool:
+    steps = (*pair.original.steps, *pair.fcn.steps)
+    return any(getattr(step.operation, "compute_dtype", None) in ("float16", "bfloat16") for step in steps)
 
 
 def _activations(graph: LayerGraph) -> list[tuple[Step | None, str]]:

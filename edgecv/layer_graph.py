@@ -44,10 +44,12 @@ class Step:
         return [value for value in flat if not isinstance(value, keras.KerasTensor)]
 
     def call(self, function: Callable[..., Any], values: Mapping[int, Any]) -> list[Any]:
-        """Call ``function`` as the layer was called, with ``values`` in place of the tensors."""
+        """Call ``function`` as the layer was called, with ``values`` in place of the tensors, not training."""
         tensors = self.node.arguments.keras_tensors
         filled = {id(tensor): values[slot] for tensor, slot in zip(tensors, self.inputs, strict=True)}
         args, kwargs = self.node.arguments.fill_in(filled)
+        if "training" in kwargs:  # `keras.Model.predict` overrules it too; layers of augmentation record True
+            kwargs = {**kwargs, "training": False}
         return list(keras.tree.flatten(function(*args, **kwargs)))
 
 

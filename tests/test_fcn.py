@@ -85,6 +85,11 @@ def covering_pool(x: Any) -> Any:
     return layers.Dense(5, activation="sigmoid", name="scores")(x)
 
 
+def always_dropping(x: Any) -> Any:
+    """Called with training=True, which `predict` overrules."""
+    return flatten_dense(layers.Dropout(0.5, name="chance")(x, training=True))
+
+
 def two_pools(x: Any) -> Any:
     shared = layers.Dense(3, activation="relu", name="shared")
     pools = [layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)]
@@ -108,7 +113,17 @@ def operations(x: Any) -> Any:
 
 @pytest.mark.parametrize(
     "head",
-    [flatten_dense, average_dense, keepdims_reshape, normalised, covering_pool, two_pools, small_map, operations],
+    [
+        flatten_dense,
+        average_dense,
+        keepdims_reshape,
+        normalised,
+        covering_pool,
+        always_dropping,
+        two_pools,
+        small_map,
+        operations,
+    ],
 )
 def test_every_cell_of_a_valid_network_is_the_classifier_on_that_crop(head: Callable[[Any], Any]) -> None:
     model = valid(head)

@@ -81,6 +81,17 @@ def test_each_kind_of_network_has_its_rules(
     assert any("window cell" in note for note in report.notes) == (window == "cell")
 
 
+def test_half_precision_has_its_own_tolerance() -> None:
+    image = keras.Input((12, 12, 3), name="image")
+    x = layers.Conv2D(8, 3, activation="relu", dtype="mixed_float16")(image)
+    x = layers.Dense(8, activation="relu", dtype="mixed_float16")(layers.Flatten()(x))
+    model = keras.Model(image, layers.Dense(5, dtype="float32", name="scores")(x))
+    randomize(model, STYLES["tf"])
+    report, checks = proven(edgecv.to_fcn(model), model)
+    assert report.passed, report.to_json()
+    assert checks["crops"].tolerance == 5e-3
+
+
 def test_json_has_the_keys_of_a_report_and_the_cells() -> None:
     model = network("valid")
     document = prove(edgecv.to_fcn(model), model).to_json()

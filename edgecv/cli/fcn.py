@@ -45,8 +45,8 @@ def fcn(
     if output.suffix != ".keras":
         raise OptionError(f"The output must end in .keras, got {output.name!r}.")
     writable_folder(output)
-    if model not in architecture_names() and Path(model).is_dir():
-        raise ModelError(f"{model!r} is a folder: fcn rewrites layers, which a SavedModel lacks. Give a .keras file.")
+    if model not in architecture_names() and (Path(model) / "saved_model.pb").exists():
+        raise ModelError(f"{model!r} is a SavedModel, which has no layers that fcn could rewrite. Give a .keras file.")
     import_modules(options["imports"])
     with status(f"rewriting {model}"):
         network = open_model(

@@ -156,7 +156,7 @@ def test_a_saved_model_is_refused(folder: Path) -> None:
     (folder / "saved").mkdir()
     (folder / "saved" / "saved_model.pb").write_bytes(b"")
     assert refused("fcn", "saved", "-o", "out.keras") == (
-        "Error: 'saved' is a folder: fcn rewrites layers, which a SavedModel lacks. Give a .keras file."
+        "Error: 'saved' is a SavedModel, which has no layers that fcn could rewrite. Give a .keras file."
     )
 
 
