@@ -187,7 +187,7 @@ def in_decoder(sound: Deployable) -> Iterator[Fault]:
     if sound.detection is None:
         return
     decoder: Any = sound.detection.decoder
-    others = {
+    others: dict[str, dict[str, Any]] = {
         "variances of 0.11": {"variances": (0.11, 0.11, 0.22, 0.22)},
         "x and y swapped": {"order": "xywh"},
         "anchors 5 % larger": {"scales": tuple(1.05 * scale for scale in decoder.scales)},
