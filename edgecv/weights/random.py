@@ -32,6 +32,11 @@ __all__ = ["randomize"]
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
 _SPREAD = 2.0  # standard deviation of the logits over the calibration pictures
+# Of a detector's outputs: only the far end of thousands of anchors counts there, and rounding errors with it.
+_DETECTOR_SPREAD = 1.0
+# Of YOLOv3's log sizes. Were it larger, most boxes would be specks or cover the picture; and as a size is an
+# exponential, its rounding error would be that of the logits, many times over.
+_SIZE_SPREAD = 0.5
 _UNKNOWN_SIDE = 128  # pixels, for inputs without a fixed size
 # A channel that is all but constant over the photos is not blown up: its variance counts as this
 # fraction of the layer's mean variance.
@@ -49,8 +54,8 @@ _DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 # and how it is searched for.
 _SURVIVORS = 16
 _NEAR = 1.5
-_STEP = 0.7
-_ROUNDS = 40
+_STEP = 0.3
+_ROUNDS = 60
 
 
 def randomize(model: keras.Model, preprocess: Preprocess, seed: int = 0, *, decoder: Decoder | None = None) -> None:
@@ -77,8 +82,9 @@ def randomize(model: keras.Model, preprocess: Preprocess, seed: int = 0, *, deco
     _calibrate_normalization(model, pictures)
     if decoder is not None:
         _calibrate_folded(model, pictures, seed)
-    _calibrate_outputs(model, pictures)
+    _calibrate_outputs(model, pictures, _SPREAD if decoder is None else _DETECTOR_SPREAD)
     if decoder is not None:
+        _calibrate_sizes(model, decoder)
         _calibrate_scores(model, decoder, pictures[:-1])  # without the noise
 
 
@@ -201,15 +207,15 @@ def _normalized(layer: Any, generator: np.random.Generator) -> Iterator[None]:
         yield
 
 
-def _calibrate_outputs(model: keras.Model, pictures: Any) -> None:
-    """Scale each last layer so that its values, before activation, have mean 0 and deviation 2."""
+def _calibrate_outputs(model: keras.Model, pictures: Any, spread: float) -> None:
+    """Scale each last layer so that its values, before activation, have mean 0 and this deviation."""
     heads = list({id(head): head for output in model.outputs for head in _heads(output)}.values())
     with contextlib.ExitStack() as stack:
         seen = [stack.enter_context(_recorded(head)) for head in heads]
         model(pictures, training=False)
     for head, values in zip(heads, seen, strict=True):
         if values:
-            _rescale(head, ops.convert_to_numpy(values[-1]))
+            _rescale(head, ops.convert_to_numpy(values[-1]), spread)
 
 
 def _heads(tensor: Any) -> list[Any]:
@@ -243,19 +249,32 @@ def _recorded(layer: Any) -> Iterator[list[Any]]:
         yield seen
 
 
-def _rescale(layer: Any, values: Array) -> None:
+def _rescale(layer: Any, values: Array, spread: float) -> None:
     flat = values.reshape(-1, values.shape[-1]).astype("float64")
     mean = flat.mean(axis=0)
     deviation = float((flat - mean).std())
     if not math.isfinite(deviation) or deviation < 1e-12:
         return
-    factor = _SPREAD / deviation
+    factor = spread / deviation
     kernel = ops.convert_to_numpy(layer.kernel)
     layer.kernel.assign((kernel * np.float32(factor)).astype("float32"))
     if layer.use_bias:
         # The values hold the old bias already.
         bias = ops.convert_to_numpy(layer.bias)
         layer.bias.assign(((bias - mean) * factor).astype("float32"))
+
+
+def _calibrate_sizes(model: keras.Model, decoder: Decoder) -> None:
+    """Bring the logarithms of YOLOv3's box sizes nearer to 0, the anchors' sizes; SSD's variances do so for SSD."""
+    if not isinstance(decoder, YoloV3):
+        return
+    for index, anchors in zip(decoder_order(model, decoder.outputs), decoder.anchors, strict=True):
+        for head in _heads(model.outputs[index]):
+            kernel, bias = (ops.convert_to_numpy(variable) for variable in (head.kernel, head.bias))
+            factors = np.ones((len(anchors), len(bias) // len(anchors)), np.float32)
+            factors[:, 2:4] = _SIZE_SPREAD / _DETECTOR_SPREAD  # x, y, width, height, objectness, classes
+            head.kernel.assign(kernel * factors.ravel())
+            head.bias.assign(bias * factors.ravel())
 
 
 def _calibrate_scores(model: keras.Model, decoder: Decoder, photos: Any) -> None:
