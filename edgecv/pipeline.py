@@ -14,6 +14,7 @@ import numpy as np
 
 import edgecv
 from edgecv.artifact import Artifact
+from edgecv.comparison import TOLERANCES
 from edgecv.deployable import Deployable
 from edgecv.errors import OptionError, VerificationError
 from edgecv.exporter import Exporter
@@ -162,7 +163,7 @@ def _verified(
                 deployable,
                 original.pictures,
                 original.answers,
-                exporter.precision,
+                TOLERANCES[exporter.precision],
             )
             for device in devices
         ]

@@ -19,7 +19,7 @@ from edgecv.photos import shipped_photos
 from edgecv.pictures import fit_picture
 from edgecv.preprocess import Preprocess
 from edgecv.report import Report
-from edgecv.runtime import Arrays, Runtime
+from edgecv.runtime import Arrays, Runner, Runtime
 from edgecv.verification import (
     Head,
     Pictures,
@@ -65,9 +65,23 @@ def record_cases(deployable: "Deployable", pictures: Pictures, answers: Arrays) 
 
 
 def verify_recorded(
-    path: Path, metadata: Mapping[str, Any], name: str, runtime: Runtime, devices: Sequence[str]
+    path: Path,
+    metadata: Mapping[str, Any],
+    name: str,
+    runtime: Runtime,
+    devices: Sequence[str],
+    *,
+    tolerance: float | None = None,
 ) -> Report:
     """Run the recorded cases on every device.
+
+    Args:
+        path: The artifact.
+        metadata: Its metadata.
+        name: Name of the runtime.
+        runtime: Opens it.
+        devices: Devices to run on.
+        tolerance: Largest relative difference; by default that of the artifact's precision.
 
     Raises:
         ArtifactError: The artifact records no cases, or none can be made again here.
@@ -75,21 +89,22 @@ def verify_recorded(
     cases, made = _remade(path, metadata)
     skipped = len(cases) - len(made)
     notes = (f"{skipped} recorded pictures are resized otherwise by this Pillow and were left out",) if skipped else ()
-    reports = [_verify_device(path, metadata, name, runtime, device, made) for device in devices]
+    inside = metadata.get("checkpoints") or ()
+    most = TOLERANCES[metadata["precision"]] if tolerance is None else tolerance
+    reports = [_check(open_quietly(runtime, path, device, inside), name, metadata, made, most) for device in devices]
     merged = merge(reports)
     return Report(checks=merged.checks, task=merged.task, notes=(*merged.notes, *notes))
 
 
-def recorded_pictures(path: Path, metadata: Mapping[str, Any]) -> tuple[Pictures, Arrays]:
-    """Return the recorded pictures, made again, and the original's answers on them (sampled where large).
+def recorded_pictures(path: Path, metadata: Mapping[str, Any]) -> Pictures:
+    """Return the recorded pictures, made again.
 
     Raises:
         ArtifactError: The artifact records no cases, or none can be made again here.
     """
     _, made = _remade(path, metadata)
-    answers, _ = _answers([case for case, _ in made])
     names = tuple(str(case["picture"]) for case, _ in made)
-    return Pictures(names=names, values=np.stack([picture for _, picture in made])), answers
+    return Pictures(names=names, values=np.stack([picture for _, picture in made]))
 
 
 def _remade(path: Path, metadata: Mapping[str, Any]) -> tuple[list[Any], list[tuple[Mapping[str, Any], Array]]]:
@@ -103,21 +118,18 @@ def _remade(path: Path, metadata: Mapping[str, Any]) -> tuple[list[Any], list[tu
     return cases, made
 
 
-def _verify_device(
-    path: Path,
-    metadata: Mapping[str, Any],
+def _check(
+    runner: Runner,
     name: str,
-    runtime: Runtime,
-    device: str,
+    metadata: Mapping[str, Any],
     made: Sequence[tuple[Mapping[str, Any], Array]],
+    tolerance: float,
 ) -> Report:
-    runner = open_quietly(runtime, path, device, metadata.get("checkpoints") or ())
     feed = np.stack([picture for _, picture in made])
     if metadata["input"]["dtype"] == "float32":
         feed = Preprocess.from_json(metadata["preprocess"]).apply(feed.astype(np.float32), np)
     batch = metadata["input"]["shape"][0] or 1
     given = run_batched(runner, feed, batch)
-    tolerance = TOLERANCES[metadata["precision"]]
     head = Head.of(metadata["task"], metadata["postprocess"])
     answers, steps = _answers([case for case, _ in made])
     if head.nms is None:

@@ -121,10 +121,10 @@ def verify(
     pictures = gather_pictures(against, images)
     with quiet_frameworks():
         answers = original_answers(against, pictures)
-    precision = str(metadata["precision"])
+    tolerance = TOLERANCES[metadata["precision"]]
     inside = metadata.get("checkpoints") or ()
     runners = [open_quietly(runtime, path, device, inside) for device in devices]
-    return merge([verify_runner(runner, name, against, pictures, answers, precision) for runner in runners])
+    return merge([verify_runner(runner, name, against, pictures, answers, tolerance) for runner in runners])
 
 
 def open_quietly(runtime: Runtime, path: Path, device: str, expose: Sequence[str] = ()) -> Runner:
@@ -179,12 +179,11 @@ def original_answers(deployable: "Deployable", pictures: Pictures) -> Arrays:
 
 
 def verify_runner(
-    runner: Runner, name: str, deployable: "Deployable", pictures: Pictures, answers: Arrays, precision: str
+    runner: Runner, name: str, deployable: "Deployable", pictures: Pictures, answers: Arrays, tolerance: float
 ) -> Report:
     """Compare an opened artifact with the original's answers, at its batch size or at 1 and 3."""
     batches = (1, _DYNAMIC_BATCH) if deployable.batch is None else (deployable.batch,)
     head = Head.of(deployable.task, deployable.postprocess())
-    tolerance = TOLERANCES[precision]
     reports: list[Report] = []
     for batch in batches:
         given = run_batched(runner, deployable.feed(pictures.values), batch)

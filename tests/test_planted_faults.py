@@ -171,7 +171,7 @@ class Judge:
         found = registry.runtime_for(path.suffix)
         assert found is not None
         runner = found[1].open(path, expose=artifact.checkpoints)
-        return verify_runner(runner, found[0], self.sound, self.pictures, self.answers, "float32")
+        return verify_runner(runner, found[0], self.sound, self.pictures, self.answers, TOLERANCE)
 
 
 def planted(sound: Deployable) -> Iterator[Fault]:
