@@ -201,7 +201,15 @@ def _contradiction(pair: _Pair, info: Any) -> str:
             return f"the FCN's file says stride {_size(decoder.stride)}, its layers {_size(pair.field.stride)}"
         if not pair.single_cells and (decoder.window, decoder.offset) != (pair.size, (0, 0)):
             return f"the FCN's file says window {_size(decoder.window)}, the classifier's is {_size(pair.size)}"
+        if pair.single_cells and not _centred(decoder, pair.field):
+            return f"the FCN's file says offset {decoder.offset}, which is not around what its cells see"
     return ""
+
+
+def _centred(decoder: SlidingWindow, field: ReceptiveField) -> bool:
+    """Tell whether the first window has the centre of the first field, or lies half a pixel before it."""
+    sides = zip(decoder.offset, decoder.window, field.start, field.size, strict=True)
+    return all(2 * start + seen - 2 * offset - window in (0, 1) for offset, window, start, seen in sides)
 
 
 def _in_half_precision(pair: _Pair) -> bool:

@@ -15,7 +15,9 @@ from edgecv.decoders import SlidingWindow
 from edgecv.deployable import ModelInfo
 from edgecv.errors import ModelError, OptionError, UnsupportedLayerError
 from edgecv.fcn import check_size
+from edgecv.layer_graph import layer_graph
 from edgecv.preprocess import STYLES
+from edgecv.receptive_field import trace
 
 Build = Callable[[], keras.Model]
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -190,6 +192,30 @@ def same(head: Callable[[Any], Any] = average_dense, *, gate: bool = False) -> k
     y = layers.DepthwiseConv2D(3, 2, padding="same", name="depthwise")(x)
     x = layers.Add(name="join")([y, layers.AveragePooling2D(2, name="skip")(x)])
     return shaken(keras.Model(image, head(x), name="same"))
+
+
+def test_the_first_cell_sees_the_same_pixels_at_every_accepted_size() -> None:
+    graph = layer_graph(edgecv.to_fcn(same()))
+    fields = {trace(graph, (24 + 4 * more, 32 + 4 * less))[0].field for more in range(5) for less in range(5)}
+    assert len(fields) == 1
+    with pytest.raises(
+        UnsupportedLayerError, match=r"^Layer 'join' joins branches of stride 4x4 and 4x4 pixels, with "
+    ):
+        trace(graph, (26, 32))
+
+
+def test_a_pool_that_happens_to_cover_its_map_keeps_its_stride_before_convolutions() -> None:
+    """VGG on small pictures: the last pools leave one cell, and the network goes on."""
+    image = keras.Input((8, 8, 3))
+    x = layers.MaxPooling2D(2)(layers.Conv2D(4, 3, padding="same")(image))
+    x = layers.MaxPooling2D(4, name="covers")(x)
+    x = layers.Conv2D(4, 3, padding="same")(x)
+    model = shaken(keras.Model(image, average_dense(x)))
+    network = edgecv.to_fcn(model)
+    assert network.get_layer("covers").strides == (4, 4)
+    assert network.edgecv_info.decoder.stride == (8, 8)
+    x = picture(8, 8, 3)
+    np.testing.assert_allclose(answers(network, x)[0][:, 0, 0], answers(model, x)[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("gate", [False, True], ids=["plain", "squeeze-and-excitation"])

@@ -214,6 +214,25 @@ def test_a_file_that_states_another_grid_is_contradicted() -> None:
     assert one.problem == "the FCN's file says stride 2x4, its layers 4x4"
 
 
+def test_a_file_that_places_its_cells_elsewhere_is_contradicted() -> None:
+    model = network("same", flat=False)
+    fcn = edgecv.to_fcn(model, window="cell")
+    decoder = dataclasses.replace(fcn.edgecv_info.decoder, offset=(0, 0))
+    fcn.edgecv_info = dataclasses.replace(fcn.edgecv_info, decoder=decoder)
+    [one] = prove(fcn, model).checks
+    assert one.problem == "the FCN's file says offset (0, 0), which is not around what its cells see"
+
+
+def test_a_softmax_layer_is_taken_off_and_what_lies_before_it_is_compared() -> None:
+    model = network("valid")
+    model = keras.Model(model.inputs[0], layers.Softmax()(layers.Dense(4, name="last")(model.outputs[0])))
+    fcn = edgecv.to_fcn(model)
+    assert proven(fcn, model)[0].passed
+    kernel, bias = fcn.get_layer("last").get_weights()
+    fcn.get_layer("last").set_weights([kernel, bias + 1.0])  # which no softmax shows
+    assert not proven(fcn, model)[0].passed
+
+
 def test_a_classifier_is_no_fcn() -> None:
     model = network("valid")
     message = "'small' is no fully convolutional network: it takes (None, 24, 20, 3). Make one of it with edgecv fcn."
