@@ -9,7 +9,7 @@ from edgecv.errors import ArchitectureError
 
 __all__ = ["yolo_v3", "yolo_v3_tiny"]
 
-_EPSILON = 1e-5  # Darknet's BatchNorm; Keras' default is 1e-3
+_EPSILON = 1e-5  # as in Darknet's GPU kernel (its CPU code has 1e-6); Keras' default is 1e-3
 _SLOPE = 0.1  # Darknet's "leaky"
 _STRIDE = 32  # of the coarsest map
 _BOXES = 3  # a cell

@@ -1,6 +1,9 @@
 """SSD-MobileNetV2: maps, anchors, decoded boxes, random weights; the real ones: plugins/edgecv-weights-ssd."""
 
+import os
 import re
+import subprocess
+import sys
 from typing import Any
 
 import keras
@@ -11,6 +14,7 @@ import edgecv
 from edgecv import registry
 from edgecv.decoders import Ssd
 from edgecv.errors import WeightsError
+from edgecv.labels import builtin_labels
 from edgecv.photos import shipped_photos
 from edgecv.pictures import fit_picture
 from edgecv.weights import load_weights
@@ -98,6 +102,12 @@ def test_zero_encodings_are_the_anchors_of_the_rule() -> None:
 @pytest.mark.parametrize(
     ("size", "classes", "seed"), [((300, 300), 23, 0), ((96, 128), 23, 1), ((96, 96), 1, 0)], ids=str
 )
+def test_labels_stand_where_the_original_s_label_map_has_them() -> None:
+    labels = builtin_labels("everyday")
+    known = {0: "Bicycle", 3: "Person", 7: "Cat", 15: "Bottle", 19: "Dog", 22: "Car"}
+    assert {index: labels[index] for index in known} == known
+
+
 def test_few_boxes_survive_on_each_photo_and_they_differ(size: tuple[int, int], classes: int, seed: int) -> None:
     model = edgecv.build("ssd_mobilenet_v2", weights="random", input_size=size, classes=classes, seed=seed)
     photos = np.stack([fit_picture(photo, SSD.preprocess.fit, size) for photo in shipped_photos().values()])
@@ -119,10 +129,18 @@ def test_signal_does_not_blow_up(network: Any) -> None:
         assert (values >= 6).mean() < 0.1
 
 
-def test_random_weights_are_seeded() -> None:
+def test_random_weights_are_seeded_and_the_same_in_every_process() -> None:
     model = SSD.build(input_size=(64, 64))
     hashes = [load_weights(SSD, model, weights="random", seed=seed).sha256 for seed in (0, 1, 0)]
     assert hashes[0] == hashes[2] != hashes[1]
+    code = (
+        "from edgecv import registry, weights\n"
+        "ssd = registry.load_architecture('ssd_mobilenet_v2')\n"
+        "print(weights.load_weights(ssd, ssd.build(input_size=(64, 64)), weights='random').sha256)"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    printed = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert printed.split()[-1] == hashes[0]
 
 
 @pytest.mark.parametrize("weights", ["openimages", "auto"])

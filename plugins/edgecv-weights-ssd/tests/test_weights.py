@@ -24,7 +24,7 @@ import edgecv_weights_ssd
 from edgecv_weights_ssd import PACKAGED, read_arrays, weights_file
 
 SSD = registry.load_architecture("ssd_mobilenet_v2")
-REMEDY = "Run: pip install --force-reinstall --no-deps edgecv-weights-ssd"
+REMEDY = "Run: pip install --force-reinstall --no-deps ./plugins/edgecv-weights-ssd"
 ORIGINAL = Path(os.environ.get("EDGECV_OBJECTRON_DATA", ""))
 DOG = Path(os.environ.get("EDGECV_DARKNET_DATA", "/usr/share/darknet/data")) / "dog.jpg"
 # What two runtimes may differ by; box encodings reach 81, and LiteRT's own kernels and its XNNPACK differ by

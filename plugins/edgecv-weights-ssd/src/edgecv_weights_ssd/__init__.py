@@ -23,7 +23,7 @@ __all__ = ["PACKAGED", "PackagedSsd", "read_arrays", "weights_file"]
 Array = np.ndarray[Any, np.dtype[np.float16]]
 
 _DISTRIBUTION = "edgecv-weights-ssd"
-_REMEDY = f"Run: pip install --force-reinstall --no-deps {_DISTRIBUTION}"
+_REMEDY = f"Run: pip install --force-reinstall --no-deps ./plugins/{_DISTRIBUTION}"
 
 
 class PackagedSsd:
