@@ -7,7 +7,7 @@ import logging
 import re
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -31,7 +31,7 @@ __all__ = ["build", "import_module", "open_model", "save_model"]
 
 _LOGGER = logging.getLogger("edgecv")
 _SUFFIXES = (".keras", ".h5", ".hdf5")
-_UNKNOWN_CLASS = re.compile(r"(?:Could not locate class|Unknown layer:) ('\w+')")
+_UNKNOWN_CLASS = re.compile(r"(?:Could not locate class|Unknown layer:) '(?:[^'>]*>)?([^']+)'")
 _INFO_MEMBER = "edgecv.json"
 # A fixed date, so that the member depends on its content alone.
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
@@ -104,14 +104,14 @@ def open_model(
     path = Path(model)
     if model in architecture_names():
         return build(model, weights=weights, seed=seed, input_size=input_size, classes=classes)
-    looks_like_file = path.suffix.lower() in _SUFFIXES or path.exists() or len(path.parts) > 1
+    looks_like_file = path.suffix.lower() in _SUFFIXES or len(path.parts) > 1 or path.exists()
     if not looks_like_file:
         raise UnknownNameError("architecture", model, architecture_names())
     if weights != "auto" or classes is not None:
         option = "--classes" if classes is not None else "--weights"
         raise OptionError(f"{option} is for an architecture's name; {model!r} is a file with weights of its own.")
     import_keras()
-    return _saved_model(path) if path.is_dir() else _keras_file(path)
+    return _saved_model(path) if _is_folder(path) else _keras_file(path)
 
 
 def save_model(network: "keras.Model", path: Path) -> None:
@@ -148,14 +148,18 @@ def import_module(name: str) -> None:
                 raise ImportError(f"no loader for {name}")
             module = importlib.util.module_from_spec(spec)
             sys.modules[spec.name] = module
-            spec.loader.exec_module(module)
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[spec.name]
+                raise
             return
         sys.path.insert(0, str(Path.cwd()))
         try:
             importlib.import_module(name)
         finally:
             sys.path.remove(str(Path.cwd()))
-    except Exception as error:  # the code of others may raise anything
+    except (Exception, SystemExit) as error:  # the code of others may raise anything
         problem = " ".join(str(error).split())
         raise OptionError(f"--import {name!r} cannot be imported: {type(error).__name__}: {problem}") from error
 
@@ -170,9 +174,16 @@ def _keras_file(path: Path) -> "keras.Model":
     return network
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # behind a folder that may not be entered, or a name that is too long: opening it says so
+        return False
+
+
 def _check_file(path: Path) -> None:
     """Refuse what is certainly no model, with a clearer reason than a parser's."""
-    if path.suffix.lower() not in _SUFFIXES:
+    if path.suffix not in _SUFFIXES:  # Keras takes no capitals
         raise ModelError(f"{str(path)!r} is no model: its name must end in {', '.join(_SUFFIXES)}.")
     try:
         with path.open("rb") as file:
@@ -197,13 +208,16 @@ def _refused(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # Keras raises whatever its parsers and layers meet
         text = " ".join(str(error).split()).rstrip(".")
-        if "safe_mode" in text or "Lambda" in text:
+        name = _UNKNOWN_CLASS.search(text)
+        if name or "register_keras_serializable" in text:
+            problem = f"a custom layer is not known: {repr(name[1]) if name else text[:160]}"
+            remedy = "Name the module that registers it with --import MODULE"
+        elif "Python lambda" in text:
             problem = "it holds a Lambda layer with Python code, which safe loading refuses"
             remedy = "Replace the Lambda by a registered layer and load that with --import"
-        elif "Could not locate class" in text or "Unknown layer" in text or "register_keras_serializable" in text:
-            name = _UNKNOWN_CLASS.search(text)
-            problem = f"a custom layer is not known: {name[1] if name else text[:160]}"
-            remedy = "Name the module that registers it with --import MODULE"
+        elif "safe_mode=False" in text:
+            problem = f"safe loading refuses it: {text.partition('. ')[0]}"
+            remedy = "Replace that layer by a registered one and load that with --import"
         else:
             problem = text[:200] or type(error).__name__
             remedy = "Save the model again as .keras"
@@ -248,8 +262,9 @@ def _file_info(path: Path) -> ModelInfo:
             return default
         try:
             return _info_from_json(json.loads(archive.read(_INFO_MEMBER)), path)
-        except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise ModelError(f"{str(path)!r} carries damaged edgecv data: {error}. Build it again.") from error
+        except (ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
+            problem = f"the key {error} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
+            raise ModelError(f"{str(path)!r} carries damaged edgecv data: {problem}. Build it again.") from error
 
 
 def _info_to_json(info: ModelInfo) -> dict[str, Any]:
@@ -264,6 +279,8 @@ def _info_to_json(info: ModelInfo) -> dict[str, Any]:
 
 
 def _info_from_json(document: dict[str, Any], path: Path) -> ModelInfo:
+    if not isinstance(document, dict):
+        raise ValueError("it is no JSON object")
     task = document["task"]
     if task is not None and task not in get_args(Task):
         raise ValueError(f"unknown task {task!r}")
@@ -277,5 +294,7 @@ def _info_from_json(document: dict[str, Any], path: Path) -> ModelInfo:
     )
 
 
-def _strings(values: Iterable[Any]) -> list[str]:
+def _strings(values: Any) -> list[str]:
+    if not isinstance(values, list):
+        raise ValueError(f"labels must be a list, got {type(values).__name__}")
     return [str(value) for value in values]

@@ -48,6 +48,7 @@ class Original:
         verify: bool = True,
     ) -> None:
         self.deployable = deployable
+        self._outputs: tuple[TensorInfo, ...] = ()
         self.weights_sha256 = hash_weights(deployable.network)
         self.pictures: Pictures | None = None
         self.cases: list[dict[str, Any]] = []
@@ -58,15 +59,17 @@ class Original:
                 self.cases = record_cases(deployable, self.pictures, self.answers)
 
     def outputs(self) -> tuple[TensorInfo, ...]:
-        """Return the artifact's outputs."""
+        """Return the artifact's outputs; the first call runs the original."""
         deployable = self.deployable
-        with quiet_frameworks():
-            zeros = np.zeros((1, *deployable.input_size, deployable.channels), deployable.input_dtype)
-            answers = deployable.run(zeros)
-        return tuple(
-            TensorInfo(name=name, shape=(deployable.batch, *values.shape[1:]), dtype=values.dtype.name)
-            for name, values in answers.items()
-        )
+        if not self._outputs:
+            with quiet_frameworks():
+                zeros = np.zeros((1, *deployable.input_size, deployable.channels), deployable.input_dtype)
+                answers = deployable.run(zeros)
+            self._outputs = tuple(
+                TensorInfo(name=name, shape=(deployable.batch, *values.shape[1:]), dtype=values.dtype.name)
+                for name, values in answers.items()
+            )
+        return self._outputs
 
 
 def export(
@@ -102,6 +105,12 @@ def export(
         VerificationError: The artifact does not answer like the original.
         OutputError: ``path`` cannot be written.
     """
+    if options and not isinstance(to, str):
+        raise OptionError(f"{sorted(options)[0]!r} has no use: the exporter given as to= has its options already.")
+    if images is not None and isinstance(source, Original):
+        raise OptionError("images has no use: the original was made with its pictures already.")
+    if verify and not devices:
+        raise OptionError("There is no device to verify on. Give at least one, such as cpu.")
     exporter = make_exporter(to, options) if isinstance(to, str) else to
     form = name or (to if isinstance(to, str) else type(to).__name__)
     path = Path(path)

@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 from edgecv.architecture import Architecture
-from edgecv.errors import PluginError, UnknownNameError
+from edgecv.errors import PluginError, UnknownNameError, one_line
 from edgecv.exporter import API_VERSION, Exporter
 from edgecv.runtime import Runtime
 
@@ -35,6 +35,12 @@ _KINDS = {
     "edgecv.runtimes": "runtime",
     "edgecv.weights": "weights provider",
 }
+
+
+_OF_RUNTIMES = (
+    "summary", "suffixes", "extra", "missing", "devices", "open",
+    "read_metadata", "write_metadata", "operators", "custom_operators",
+)  # fmt: skip
 
 
 def exporter_names() -> list[str]:
@@ -74,8 +80,15 @@ def load_runtime(name: str) -> Runtime:
         PluginError: It is offered twice, cannot be imported, or was written for another contract.
     """
     runtime = _load("edgecv.runtimes", name)
-    _check_attributes("runtime", name, runtime, ("summary", "suffixes", "extra", "open", "read_metadata"))
-    return cast("Runtime", runtime())
+    _check_attributes("runtime", name, runtime, _OF_RUNTIMES)
+    try:
+        return cast("Runtime", runtime())
+    except Exception as error:  # the code of others may raise anything
+        offered, version = distribution("edgecv.runtimes", name)
+        raise PluginError(
+            f"Runtime {name!r} of {offered} {version} cannot be made: {type(error).__name__}: {one_line(error)}. "
+            f"Update or uninstall {offered}."
+        ) from error
 
 
 def load_architecture(name: str) -> Architecture:
@@ -113,8 +126,15 @@ def runtime_for(suffix: str) -> tuple[str, Runtime] | None:
             continue
         if suffix in runtime.suffixes:
             found.append((name, runtime))
-    ready = [pair for pair in found if pair[1].missing() is None]
+    ready = [pair for pair in found if _ready(pair[1])]
     return next(iter(ready + found), None)
+
+
+def _ready(runtime: Runtime) -> bool:
+    try:
+        return runtime.missing() is None
+    except Exception:  # the code of others may raise anything; `edgecv list runtimes` shows it
+        return False
 
 
 def names(group: str) -> list[str]:

@@ -54,7 +54,12 @@ def runtime_of(path: Path) -> tuple[str, Runtime]:
     found = registry.runtime_for(path.suffix.lower())
     if found is None:
         raise ArtifactError(f"{str(path)!r} is no artifact: its suffix is none of {', '.join(known_suffixes())}.")
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:  # behind a folder that may not be entered, or a name that is too long
+        problem = error.strerror
+        raise ArtifactError(f"Cannot read {str(path)!r}: {problem}. Name a file that edgecv exported.") from error
+    if not there:
         raise ArtifactError(f"Artifact {str(path)!r} does not exist. Name a file that edgecv exported.")
     return found
 

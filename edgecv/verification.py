@@ -19,7 +19,7 @@ from edgecv.errors import DigestError, OptionError
 from edgecv.metadata import check_digest
 from edgecv.nms import Nms
 from edgecv.photos import shipped_photos
-from edgecv.pictures import fit_picture, read_picture
+from edgecv.pictures import fit_picture, picture_of_array, read_picture
 from edgecv.quiet import quiet_frameworks
 from edgecv.report import Check, Report
 from edgecv.runtime import Arrays, Runner, Runtime
@@ -148,7 +148,7 @@ def gather_pictures(deployable: "Deployable", images: Iterable[Path | str | Arra
             if isinstance(image, str | Path):
                 named[str(image)] = read_picture(Path(image)).pixels
             else:
-                named[f"array:{index}"] = image
+                named[f"array:{index}"] = picture_of_array(image).pixels
         if not named:
             raise OptionError("There are no pictures to verify on. Give at least two.")
     channels, fit = deployable.channels, deployable.preprocess.fit

@@ -23,13 +23,22 @@ class Grim:
     def missing(self): return None
     def devices(self): raise OSError("no\\nbus")
     def open(self, path, **options): ...
-    def read_metadata(self, path): ...
+    read_metadata = write_metadata = operators = custom_operators = open
+
+class Raising(Grim):
+    suffixes = (".onnx",)
+    def __init__(self):
+        raise RuntimeError("never")
+
+class Bare:
+    summary, suffixes, extra, api_version = "bare", (".onnx",), "bare", 1
 """
 _REMEDY = "Update or uninstall it."
 _POINTS = "[edgecv.exporters]\nsad = sad_plugins:Sad\n[edgecv.runtimes]\ngrim = sad_plugins:Grim\n"
+_POINTS += "raising = sad_plugins:Raising\nbare = sad_plugins:Bare\n"
 
 
-def run(folder: Path, *arguments: str) -> Any:
+def run(folder: Path, code: int, *arguments: str) -> Any:
     (folder / "sad_plugins.py").write_text(_PLUGINS)
     info = folder / "edgecv_sad-1.0.dist-info"
     info.mkdir(exist_ok=True)
@@ -37,23 +46,28 @@ def run(folder: Path, *arguments: str) -> Any:
     (info / "entry_points.txt").write_text(_POINTS)
     command = [sys.executable, "-m", "edgecv.cli", *arguments, "--json"]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code, done.stderr
     return json.loads(done.stdout)
 
 
 def test_list_shows_why_and_the_others_stay(tmp_path: Path) -> None:
-    document = run(tmp_path, "list")
+    document = run(tmp_path, 0, "list")
     exporters = {each["name"]: each for each in document["exporters"]}
     runtimes = {each["name"]: each for each in document["runtimes"]}
     assert exporters["sad"]["reason"] == f"Sad fails with RuntimeError: boom. {_REMEDY}"
     assert runtimes["grim"]["reason"] == f"Grim fails with OSError: no bus. {_REMEDY}"
     assert runtimes["grim"]["devices"] == []
     for name, entry in (exporters | runtimes).items():
-        assert entry["available"] == (name not in ("sad", "grim"))
+        assert entry["available"] == (name not in ("sad", "grim", "raising", "bare"))
+    assert runtimes["raising"]["reason"] == (
+        "Runtime 'raising' of edgecv-sad 1.0 cannot be made: RuntimeError: never. Update or uninstall edgecv-sad."
+    )
+    assert runtimes["bare"]["reason"] == "Runtime 'bare' lacks the attribute 'missing' of the contract."
 
 
 def test_doctor_says_so(tmp_path: Path) -> None:
-    document = run(tmp_path, "doctor")
+    document = run(tmp_path, 1, "doctor")  # two runtimes cannot even be loaded
     (sad,) = [each for each in document["exporters"] if each["name"] == "sad"]
     assert sad == {"name": "sad", "available": False, "reason": f"Sad fails with RuntimeError: boom. {_REMEDY}"}
     (grim,) = [each for each in document["runtimes"] if each["name"] == "grim"]

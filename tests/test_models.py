@@ -131,6 +131,30 @@ def test_python_code_in_a_lambda_is_refused_and_does_not_run(suffix: str, tmp_pa
     )
 
 
+def test_a_saved_model_inside_a_file_is_refused_for_what_it_is(tmp_path: Path) -> None:
+    inner = open_model(save_signatures(functional(), tmp_path / "inner", {"serving_default": "one"}))
+    path = str(save(inner, tmp_path / "mine.keras"))
+    assert refused(ModelError, open_model, path) == (
+        f"{path!r} cannot be loaded: safe loading refuses it: Requested the deserialization of a `TFSMLayer`, "
+        "which loads an external SavedModel. Replace that layer by a registered one and load that with --import."
+    )
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_layer_called_lambda_is_no_lambda(tmp_path: Path) -> None:
+    @keras.saving.register_keras_serializable(package="mine")
+    class LambdaLike(layers.ReLU):  # type: ignore[misc]
+        pass
+
+    image = keras.Input((8, 8, 3), name="image")
+    path = str(save(keras.Model(image, layers.Dense(2)(body(LambdaLike()(image)))), tmp_path / "mine.keras"))
+    keras.saving.get_custom_objects().clear()
+    assert refused(ModelError, open_model, path) == (
+        f"{path!r} cannot be loaded: a custom layer is not known: 'LambdaLike'. "
+        "Name the module that registers it with --import MODULE."
+    )
+
+
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     """Leave no custom layer and no module of this test behind."""
@@ -143,7 +167,7 @@ def forgotten() -> Iterator[None]:
     keras.saving.get_custom_objects().update(known)
 
 
-@pytest.mark.parametrize("suffix", [".keras"])
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.parametrize("named", ["file", "module"])
 @pytest.mark.usefixtures("forgotten")
 def test_a_custom_layer_loads_once_its_module_is_imported(
@@ -174,6 +198,8 @@ def test_a_custom_layer_loads_once_its_module_is_imported(
     [
         ("my_layers_a.py", "raise RuntimeError('boom\\nbang')", "RuntimeError: boom bang"),
         ("my_layers_b", "raise RuntimeError('boom')", "RuntimeError: boom"),
+        ("my_layers_b.py", "import sys; sys.exit(0)", "SystemExit: 0"),
+        ("my_layers_b", "raise SystemExit('trained')", "SystemExit: trained"),
         ("my_layers_c.py", "import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
         ("my_layers_d.py", "def", "SyntaxError: invalid syntax (my_layers_d.py, line 1)"),
         ("my_layers_e", None, "ModuleNotFoundError: No module named 'my_layers_e'"),
@@ -193,6 +219,7 @@ def test_a_module_that_cannot_be_imported_is_one_line(
         Path(name).with_suffix(".py").write_text(code)
     message = refused(OptionError, import_module, name)
     assert message == f"--import {name!r} cannot be imported: {problem.format(folder=tmp_path)}"
+    assert Path(name).stem not in sys.modules
 
 
 class _Signatures(tf.Module):  # type: ignore[misc]
@@ -298,6 +325,7 @@ def _half(path: Path) -> bytes:
         ("x.h5", lambda _: b"some text", "'x.h5' is no HDF5 file. Save the model again."),
         ("x.h5", lambda _: b"\x89HDF", "'x.h5' is no HDF5 file. Save the model again."),
         ("x.txt", lambda _: b"text", "'x.txt' is no model: its name must end in .keras, .h5, .hdf5."),
+        ("X.KERAS", lambda path: path.read_bytes(), "'X.KERAS' is no model: its name must end in .keras, .h5, .hdf5."),
         ("x.onnx", lambda _: b"\x08\x08", "'x.onnx' is no model: its name must end in .keras, .h5, .hdf5."),
     ],
 )
@@ -355,6 +383,8 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path, monkeypatch: pyte
         "'loop.keras' cannot be read: Too many levels of symbolic links."
     )
     assert refused(ModelError, open_model, "no.keras") == "'no.keras' cannot be read: No such file or directory."
+    name = "a" * 300 + ".keras"
+    assert refused(ModelError, open_model, name) == f"{name!r} cannot be read: File name too long."
 
 
 def test_an_unknown_name_comes_with_a_hint() -> None:
@@ -439,6 +469,16 @@ _INFO: dict[str, Any] = {"name": "x", "task": "classification", "preprocess": No
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
+        ("[]", "it is no JSON object"),
+        ("7", "it is no JSON object"),
+        ("{}", "the key 'task' is missing"),
+        ("[" * 100_000, "maximum recursion depth exceeded while decoding a JSON array from a unicode string"),
+        ({**_INFO, "labels": 7}, "labels must be a list, got int"),
+        ({**_INFO, "labels": "abcd"}, "labels must be a list, got str"),
+        (
+            {**_INFO, "preprocess": {"x": 1}},
+            "preprocess has the unknown key 'x'. Known: mean, order, resize, scale, style",
+        ),
         ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
         ({**_INFO, "task": "dance"}, "unknown task 'dance'"),
@@ -456,14 +496,3 @@ def test_damaged_data_of_edgecv_are_one_line(
     assert refused(ModelError, open_model, path) == (
         f"{path!r} carries damaged edgecv data: {problem}. Build it again."
     )
-
-
-@pytest.mark.parametrize("content", ["[]", "{}", "7", "null", json.dumps({**_INFO, "labels": 7})])
-def test_data_of_edgecv_of_another_shape_are_one_line(content: str, tmp_path: Path) -> None:
-    path = str(save(functional(), tmp_path / "mine.keras"))
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("edgecv.json", content)
-    message = refused(ModelError, open_model, path)
-    assert message.startswith(f"{path!r} carries damaged edgecv data: ")
-    assert message.endswith(". Build it again.")
-    assert "\n" not in message

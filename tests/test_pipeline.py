@@ -240,6 +240,14 @@ def test_options_of_an_exporter_given_by_name(shared: Original, tmp_path: Path) 
         ({"to": "onnx", "path": "x.onnx", "opset": 99}, "opset must be 11 to 18, got 99."),
         ({"to": "onnx", "path": "x.onnx", "precision": "int3"}, "onnx writes float32, not 'int3'."),
         ({"to": Text(), "path": "x.text"}, "No installed runtime opens .text: install one, or use --no-verify."),
+        (
+            {"to": "onnx", "path": "x.onnx", "devices": ()},
+            "There is no device to verify on. Give at least one, such as cpu.",
+        ),
+        (
+            {"to": OnnxExporter(), "path": "x.onnx", "opset": 13},
+            "'opset' has no use: the exporter given as to= has its options already.",
+        ),
         ({"to": "onnx", "path": "x.onnx", "images": []}, "There are no pictures to verify on. Give at least two."),
     ],
 )
@@ -274,6 +282,12 @@ def test_other_errors_leave_nothing_either(
     assert refused(OptionError, Original(original, verify=False), to="onnx", path="x.onnx") == (
         "There is nothing to verify with: the original was made without pictures."
     )
+    assert refused(OptionError, shared, to="onnx", path="x.onnx", images=["no.png"]) == (
+        "images has no use: the original was made with its pictures already."
+    )
+    assert refused(PictureError, original, to="onnx", path="x.onnx", images=[np.zeros((9, 9, 3))]) == (
+        "An array of float64 [9, 9, 3] is no picture. Give uint8 (height, width, 3) in RGB."
+    )
     with pytest.raises(RuntimeError, match=r"^half way$"):
         export(original, to=Folder(fails=True), path="x", verify=False)
     assert entries(tmp_path) == []
@@ -295,7 +309,7 @@ def test_a_folder_appears_under_its_name(original: Deployable, tmp_path: Path) -
 
 def test_pictures_of_the_user_are_what_is_verified_on(original: Deployable, tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
-    images = [draw.integers(0, 256, (size, 40, 3), np.uint8) for size in (24, 50, 31)]
+    images = [draw.integers(0, 256, shape, np.uint8) for shape in ((24, 40, 3), (50, 40), (31, 40, 1))]
     artifact = export(original, to="onnx", path=tmp_path / "x.onnx", images=images)
     assert artifact.report is not None
     assert artifact.report.checks[0].images == 5  # and two of noise

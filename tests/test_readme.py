@@ -1,15 +1,18 @@
-"""The README is true: its commands parse, its Python runs as printed, its map is that of the tree."""
+"""The README is true: its commands parse, its Python runs as printed, its map and numbers are those of the tree."""
 
 import ast
 import contextlib
 import io
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 import edgecv
@@ -113,3 +116,31 @@ def test_links_lead_to_files() -> None:
     links = re.findall(r"\]\(((?!https?://|#)[^)]+)\)", _README)
     assert links
     assert [link for link in links if not (_ROOT / link.partition("#")[0]).exists()] == []
+
+
+def test_the_number_of_architectures_is_the_real_one() -> None:
+    (number,) = re.findall(r"(\d+) architectures by name", _README)
+    assert int(number) == len(edgecv.architecture_names())
+
+
+@pytest.mark.slow
+def test_the_capture_is_a_real_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from skimage import data
+    from sklearn import datasets
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(Path(datasets.__file__).parent / "images" / "flower.jpg", "flower.jpg")
+    Image.fromarray(np.asarray(data.coffee())).save("coffee.png")
+    capture = next(block for block in blocks("console") if "predict efficientnet_lite0.tflite" in block)
+    export, predict = [line for line in capture.splitlines() if line.startswith("$ edgecv ")]
+    assert CliRunner().invoke(cli, shlex.split(export)[2:]).exit_code == 0
+    result = CliRunner().invoke(cli, shlex.split(predict)[2:])
+    assert result.exit_code == 0
+    scores = re.compile(r"^  (0\.\d{4})  (.+)$", re.MULTILINE)
+    told = scores.findall(capture.partition("$ edgecv predict")[2])
+    real = {label: float(score) for score, label in scores.findall(result.stdout)}
+    assert len(told) >= 2
+    for score, label in told:
+        assert real[label] == pytest.approx(float(score), abs=2e-4)
+    sizes = re.compile(r"^(\w+\.\w+)  (\d+x\d+)  ", re.MULTILINE)
+    assert sizes.findall(result.stdout) == sizes.findall(capture)

@@ -131,6 +131,9 @@ def _errors_as_lines() -> Iterator[None]:
     except BrokenPipeError:
         _leave_broken_pipe()
     except Exception as error:  # the last resort: a fault of edgecv or of what it calls
+        if isinstance(error, OSError) and error.strerror:  # such as a full disk behind stdout
+            where = f"{error.filename!r}: " if error.filename is not None else ""
+            _fail(f"The system refuses: {where}{error.strerror}. Free or allow what it names.", _WRONG_INPUT)
         problem = f"{type(error).__name__}: {error}".rstrip(": .")
         _fail(f"Unexpected {problem}. Set EDGECV_DEBUG=1 to see where it comes from.", _WRONG_INPUT)
 

@@ -66,6 +66,10 @@ def export(
     exporters = {name: make_exporter(name, {"precision": precision}) for name in formats}
     if output is not None and len(formats) > 1 and not output.is_dir():
         raise OptionError(f"-o {str(output)!r} is no folder; with several formats it must be one that exists.")
+    if output is not None and not output.is_dir():
+        _check_paths({formats[0]: output})
+    for name, exporter in exporters.items():
+        _check_installed(name, exporter, verify)
     pictures = find_pictures([str(images)]) if images is not None else None
     import_modules(options["imports"])
     with status("building the original"):
@@ -108,6 +112,19 @@ def export(
         click.echo(f"Error: {failure}. Nothing was written.", err=True)
     if failures:
         raise click.exceptions.Exit(1)
+
+
+def _check_installed(name: str, exporter: "Exporter", verify: bool) -> None:
+    """Say what is missing before the long work starts."""
+    from edgecv.registry import runtime_for
+
+    runtime = runtime_for(exporter.suffix) if verify else None
+    for plugin in (exporter, runtime[1] if runtime is not None else None):
+        missing = getattr(plugin, "missing", None)
+        reason = missing() if missing is not None else None
+        if reason is not None:
+            what = "written" if plugin is exporter else "verified"
+            raise EdgecvError(f"{name} cannot be {what} here: {reason}")
 
 
 def _check_paths(paths: dict[str, Path]) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from edgecv import registry
 from edgecv.architecture import Architecture
-from edgecv.errors import PluginError, WeightsError
+from edgecv.errors import PluginError, WeightsError, one_line
 
 if TYPE_CHECKING:
     import keras
@@ -171,9 +171,8 @@ def _load_file(architecture: Architecture, model: "keras.Model", path: Path) -> 
     try:
         model.load_weights(path)
     except Exception as error:  # h5py and zipfile raise nearly anything on a damaged file
-        problem = " ".join(str(error).split()) or type(error).__name__
         raise WeightsError(
-            f"Weights {str(path)!r} do not fit {architecture.name} or are damaged: {problem[:200]}. "
+            f"Weights {str(path)!r} do not fit {architecture.name} or are damaged: {one_line(error)}. "
             "Give a file that was saved from this network, of the same input size and classes."
         ) from error
     _check_size(model, path)

@@ -57,14 +57,26 @@ def run_refused(code: str, *arguments: object) -> str:
 @pytest.mark.parametrize(
     ("package", "message"),
     [
-        ("keras", "Working with networks needs keras, which is not installed. Run: pip install 'edgecv[export]'"),
-        ("tensorflow", "Keras needs tensorflow, which is not installed. Run: pip install 'edgecv[export]'"),
-        ("onnx", "Exporting to ONNX needs onnx, which is not installed. Run: pip install 'edgecv[export]'"),
+        ("keras", "onnx cannot be written here: keras is not installed. Run: pip install 'edgecv[export]'"),
+        ("tensorflow", "onnx cannot be written here: tensorflow is not installed. Run: pip install 'edgecv[export]'"),
+        ("tf2onnx", "onnx cannot be written here: tf2onnx is not installed. Run: pip install 'edgecv[export]'"),
+        ("onnx", "onnx cannot be written here: onnx is not installed. Run: pip install 'edgecv[export]'"),
+        ("onnxruntime", "onnx cannot be verified here: onnxruntime is not installed. Run: pip install 'edgecv[onnx]'"),
     ],
 )
 def test_a_missing_extra_is_one_line_with_the_command_that_mends_it(package: str, message: str) -> None:
-    assert run_refused(_WITHOUT.format(package=package), "export", "lenet5", "--to", "onnx") == f"Error: {message}"
+    # Not even the long work of building begins.
+    assert run_refused(_WITHOUT.format(package=package), "export", "resnet152", "--to", "onnx") == f"Error: {message}"
     assert entries(Path()) == []
+
+
+def test_building_without_keras_is_one_line() -> None:
+    for package, message in (
+        ("keras", "Working with networks needs keras, which is not installed. Run: pip install 'edgecv[export]'"),
+        ("tensorflow", "Keras needs tensorflow, which is not installed. Run: pip install 'edgecv[export]'"),
+    ):
+        code = _WITHOUT.format(package=package)
+        assert run_refused(code, "build", "lenet5", "-o", "x.keras") == f"Error: {message}"
 
 
 @pytest.mark.parametrize(
@@ -120,6 +132,9 @@ def test_folders_and_files_without_permission_are_one_line(folder: Path) -> None
         "export lenet5 --to onnx --labels secret.txt": "Invalid value for '--labels': "
         "Path 'secret.txt' is not readable.",
         "predict secret.onnx black.png": "Invalid value for 'ARTIFACT': Path 'secret.onnx' is not readable.",
+        "predict closed/x.onnx black.png": "Cannot read 'closed/x.onnx': Permission denied. "
+        "Name a file that edgecv exported.",
+        "export closed/x.keras --to onnx": "'closed/x.keras' cannot be read: Permission denied.",
         "predict lenet5.onnx secret.png": "Picture 'secret.png' cannot be read: Permission denied. Name another one.",
         "predict lenet5.onnx closed": "Folder 'closed' cannot be read: Permission denied. Name another one.",
         "predict lenet5.onnx closed/x.png": "Picture 'closed/x.png' cannot be read: Permission denied. "
