@@ -99,15 +99,15 @@ def test_zero_encodings_are_the_anchors_of_the_rule() -> None:
     assert scores.max() == pytest.approx(1 / (1 + np.exp(-3.0)))
 
 
-@pytest.mark.parametrize(
-    ("size", "classes", "seed"), [((300, 300), 23, 0), ((96, 128), 23, 1), ((96, 96), 1, 0)], ids=str
-)
 def test_labels_stand_where_the_original_s_label_map_has_them() -> None:
     labels = builtin_labels("everyday")
     known = {0: "Bicycle", 3: "Person", 7: "Cat", 15: "Bottle", 19: "Dog", 22: "Car"}
     assert {index: labels[index] for index in known} == known
 
 
+@pytest.mark.parametrize(
+    ("size", "classes", "seed"), [((300, 300), 23, 0), ((96, 128), 23, 1), ((96, 96), 1, 0)], ids=str
+)
 def test_few_boxes_survive_on_each_photo_and_they_differ(size: tuple[int, int], classes: int, seed: int) -> None:
     model = edgecv.build("ssd_mobilenet_v2", weights="random", input_size=size, classes=classes, seed=seed)
     photos = np.stack([fit_picture(photo, SSD.preprocess.fit, size) for photo in shipped_photos().values()])
