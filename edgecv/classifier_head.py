@@ -200,7 +200,8 @@ class _Pass:
         if value.form == "context":
             problem, remedy = "answers from a pool that feeds a gate inside, too", "Use two pools."
         elif value.form == "sequence":
-            problem, remedy = f"gives {self._shape(step)}, a time axis and no picture", "Give a picture classifier."
+            problem = f"gives {self._shape(step)}, a list of answers and not one for the whole window"
+            remedy = "Give a picture classifier."
         else:
             problem = "is the output, but no dense layer comes before it: there is no head to rewrite"
             remedy = "Give a classifier: global pooling or Flatten, then Dense."

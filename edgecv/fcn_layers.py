@@ -62,7 +62,8 @@ class _Rewriting:
     def run(self, network: keras.Model) -> keras.Model:
         given = network.inputs[0]
         channels = self.graph.shapes[self.graph.input][-1]
-        image = keras.Input((None, None, channels), dtype=given.dtype, name=self.names.unique(given.name))
+        name = self.names.unique(given._keras_history.operation.name)
+        image = keras.Input((None, None, channels), dtype=given.dtype, name=name)
         self.tensors[self.graph.input] = image
         for step in self.graph.steps:
             self.tensors.update(zip(step.outputs, self._results(step), strict=True))
