@@ -40,6 +40,7 @@ def interpret(
     top_k: int,
     placement: Placement,
     nms: Nms = Nms(),
+    least_score: float = 0.0,
 ) -> Prediction:
     """Read the outputs of one picture.
 
@@ -50,6 +51,7 @@ def interpret(
         top_k: Classification: how many of the best classes to give.
         placement: How the picture lies in the input.
         nms: Detection: settings for an artifact that gives every anchor.
+        least_score: Detection: drop boxes that score no more.
 
     Raises:
         ArtifactError: A score is not a number.
@@ -59,7 +61,8 @@ def interpret(
     if task == "detection" and "count" not in outputs and {"boxes", "scores"} <= set(outputs):
         outputs = _suppressed(outputs, nms)
     if task == "detection" and "count" in outputs:
-        return Prediction(results=_detection(outputs, labels, placement))
+        found = _detection(outputs, labels, placement)
+        return Prediction(results=[each for each in found if each["score"] > least_score])
     if task == "localisation" and {"probabilities", "box"} <= set(outputs):
         return Prediction(results=_localisation(outputs, labels, placement))
     if task == "segmentation" and "mask" in outputs:

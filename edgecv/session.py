@@ -22,7 +22,15 @@ Source = str | Path | np.ndarray[Any, Any] | Picture
 Results = list[dict[str, Any]]
 
 
-def load(path: str | Path, *, device: str = "cpu", threads: int | None = None, check: bool = True) -> "Session":
+def load(
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    check: bool = True,
+    score_threshold: float | None = None,
+    iou_threshold: float | None = None,
+) -> "Session":
     """Open an artifact.
 
     Args:
@@ -30,19 +38,24 @@ def load(path: str | Path, *, device: str = "cpu", threads: int | None = None, c
         device: ``"cpu"`` or ``"cuda"``.
         threads: Threads within an operator; the default is the engine's.
         check: Refuse an artifact whose bytes disagree with its digest.
+        score_threshold: Detection: in place of the baked one. Where the artifact has no input for it, only a
+            higher one can be had.
+        iou_threshold: Detection: in place of the baked one, where the artifact has an input for it.
 
     Raises:
         ArtifactError: It is no such file; DigestError: it is damaged.
         MissingExtraError: The engine is not installed.
         DeviceError: The device does not run.
-        OptionError: ``threads`` is below 1.
+        OptionError: ``threads`` is below 1, or a threshold cannot be changed in this artifact.
     """
     path = Path(path)
     name, runtime = runtime_of(path)
     document = runtime.read_metadata(path)
     if check:
         metadata.check_digest(path, document)
-    return Session(path, document, runtime.open(path, device=device, threads=threads), runtime_name=name)
+    session = Session(path, document, runtime.open(path, device=device, threads=threads), runtime_name=name)
+    session.set_thresholds(score=score_threshold, iou=iou_threshold)
+    return session
 
 
 def runtime_of(path: Path) -> tuple[str, Runtime]:
@@ -96,6 +109,8 @@ class Session:
         self._input = _picture_input(path, document, runner)
         self._outputs = _output_names(document, runner)
         self._labels = [str(label) for label in document.get("labels") or ()]
+        self._thresholds: dict[str, np.ndarray[Any, Any]] = {}
+        self._least_score = 0.0
 
     @property
     def device(self) -> str:
@@ -116,6 +131,33 @@ class Session:
     def batch_size(self) -> int:
         """Pictures per run; 1 where the batch is dynamic, so that no answer depends on its neighbours."""
         return self._input.shape[0] or 1
+
+    def set_thresholds(self, *, score: float | None = None, iou: float | None = None) -> None:
+        """Detect with other thresholds than the baked ones; None leaves one as it is.
+
+        Raises:
+            OptionError: One is outside 0…1, the artifact is no detector, or it cannot be changed in it.
+        """
+        wanted = {"score_threshold": score, "iou_threshold": iou}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        if not given:
+            return
+        if self.metadata["task"] != "detection":
+            raise OptionError(f"{str(self.path)!r} is no detector: it has no {next(iter(given)).replace('_', '-')}.")
+        inputs = {info.name for info in self._runner.optional_inputs}
+        on_host = "count" not in self._outputs
+        baked = self._nms
+        self._nms = replace(baked, **given)  # checks them
+        for name, value in given.items():
+            if name in inputs:
+                self._thresholds[name] = np.array(value, np.float32)
+            elif not on_host and (name != "score_threshold" or value < baked.score_threshold):
+                raise OptionError(
+                    f"{str(self.path)!r} has {name.replace('_', '-')} {getattr(baked, name)} baked in: "
+                    f"it cannot become {value}. Export it with that, or to a format with optional inputs."
+                )
+            elif not on_host:
+                self._least_score = value
 
     # A str is a Sequence of str, too; the first signature is the one that counts.
     @overload
@@ -170,7 +212,7 @@ class Session:
         Raises:
             OptionError: The shape or type is another one.
         """
-        outputs = self._runner.run({self._input.name: batch})
+        outputs = self._runner.run({self._input.name: batch, **self._thresholds})
         return {name: outputs[name] for name in self._outputs}
 
     def feed(self, pictures: Sequence[Picture]) -> np.ndarray[Any, Any]:
@@ -197,6 +239,7 @@ class Session:
                 top_k=top_k,
                 placement=self._place(picture),
                 nms=self._nms,
+                least_score=self._least_score,
             )
             for index, picture in enumerate(pictures)
         ]

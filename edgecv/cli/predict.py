@@ -25,6 +25,8 @@ __all__ = ["predict"]
 @device_option
 @threads_option
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to give, best first.")
+@click.option("--score-threshold", type=float, metavar="0…1", help="Detection: in place of the baked one.")
+@click.option("--iou-threshold", type=float, metavar="0…1", help="Detection: in place of the baked one.")
 @click.option("--no-check", is_flag=True, help="Run an artifact whose digest disagrees, too.")
 def predict(
     artifact: Path,
@@ -34,6 +36,8 @@ def predict(
     device: str,
     threads: int | None,
     top_k: int,
+    score_threshold: float | None,
+    iou_threshold: float | None,
     no_check: bool,
 ) -> None:
     """Run ARTIFACT on pictures, folders or globs.
@@ -47,7 +51,14 @@ def predict(
     runtime_of(artifact)  # a wrong artifact is the first thing to say
     found = find_pictures(sources)
     with quiet_frameworks():
-        session = load(artifact, device=device, threads=threads, check=not no_check)
+        session = load(
+            artifact,
+            device=device,
+            threads=threads,
+            check=not no_check,
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+        )
     if save is not None:  # after all that can be refused: then nothing is written
         _make_folder(save, found)
     answers = _answer_all(session, found, top_k, save)
