@@ -159,7 +159,7 @@ class Deployable:
         if self.detection is None:
             return self.head(flat_tensors(call(x))), {}
         sized = [self._at_size(x, size, ops) for size in self.detection.sizes(self.input_size)]
-        outputs = [each for scaled in sized for each in self._in_order(flat_tensors(call(scaled)))]
+        outputs = [each for scaled in sized for each in self._in_order(flat_tensors(call(scaled)), ops)]
 
         def place(boxes: Any) -> Any:
             return boxes if self.resize is None else self.resize.boxes_in_picture(boxes, image, self.input_size, ops)
@@ -172,10 +172,7 @@ class Deployable:
         """Turn the outputs of a network that is no detector into the artifact's: activation, top-k, names."""
         from keras import ops
 
-        tensors = list(outputs)
-        if self.added_activation != "none":
-            activate = ops.softmax if self.added_activation == "softmax" else ops.sigmoid
-            tensors[0] = activate(tensors[0])
+        tensors = [self._activated(outputs[0], ops), *outputs[1:]]
         if self.top_k is not None:
             scores, classes = ops.top_k(tensors[0], self.top_k)
             tensors = [scores, ops.cast(classes, "int32")]
@@ -214,9 +211,16 @@ class Deployable:
     def _at_size(self, x: Any, size: tuple[int, int], ops: Any) -> Any:
         return x if size == self.input_size else ops.image.resize(x, size, interpolation="bilinear")
 
-    def _in_order(self, outputs: Sequence[Any]) -> Sequence[Any]:
+    def _in_order(self, outputs: Sequence[Any], ops: Any) -> Sequence[Any]:
+        """Return a detector's outputs in its decoder's order, the first with the activation that was added."""
         names = self.detection.decoder.outputs if self.detection else ()
-        return [outputs[index] for index in decoder_order(self.network, names)]
+        first, *rest = (outputs[index] for index in decoder_order(self.network, names))
+        return [self._activated(first, ops), *rest]
+
+    def _activated(self, tensor: Any, ops: Any) -> Any:
+        if self.added_activation == "none":
+            return tensor
+        return ops.softmax(tensor) if self.added_activation == "softmax" else ops.sigmoid(tensor)
 
 
 def flat_tensors(tensors: Any) -> list[Any]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from edgecv.architecture import Task
+from edgecv.decoders import SlidingWindow
 from edgecv.deployable import (
     Activation,
     ActivationOption,
@@ -85,11 +86,21 @@ def deploy(
     outputs = flat_tensors(network.outputs)
     decoder = decoder or info.decoder
     task: Task = "detection" if decoder else info.task or _guess_task(outputs)
-    added, total, said = _activation(network, outputs, task, activation)
     classes = outputs[0].shape[-1] if task == "classification" else None
     detection = None
-    if decoder is not None:
-        detection = DetectionHead(decoder=decoder, nms=nms)
+    if decoder is None:
+        added, total, said = _activation(network, outputs[:1] if task == "classification" else [], activation)
+    else:
+        order = decoder_order(network, decoder.outputs)
+        window = decoder if isinstance(decoder, SlidingWindow) else None
+        scores = [outputs[order[0]]] if window and window.takes_probabilities(len(order)) else []
+        added, total, said = _activation(network, scores, activation)
+        passed = window is not None and window.passes_scores(len(order))
+        detection = DetectionHead(
+            decoder=decoder,
+            nms=nms,
+            score_activation=total if passed else getattr(decoder, "score_activation", "none"),
+        )
         scaling = _whole_picture(scaling)
         for each in detection.sizes(size):
             check_size(network, each)
@@ -190,14 +201,14 @@ def _guess_task(outputs: Sequence[Any]) -> Task:
 
 
 def _activation(
-    network: "keras.Model", outputs: Sequence[Any], task: Task, option: ActivationOption
+    network: "keras.Model", probabilities: Sequence[Any], option: ActivationOption
 ) -> tuple[Activation, Activation, tuple[str, ...]]:
-    """Return (added, in all, what to say)."""
-    if task != "classification":
+    """Return (added, in all, what to say); ``probabilities`` is the output that should be that, or empty."""
+    if not probabilities:
         if option not in ("auto", "none"):
             raise OptionError(f"--activation {option} is for classifiers; {network.name!r} is no classifier.")
         return "none", "none", ()
-    there = _last_activation(outputs[0])
+    there = _last_activation(probabilities[0])
     if option == "none":
         return "none", there or "none", ()
     if option != "auto":
@@ -206,7 +217,7 @@ def _activation(
         return "none", "none", ("The last layer's activation is unknown: none was added. Set it with --activation.",)
     if there != "none":
         return "none", there, ()
-    added: Activation = "softmax" if outputs[0].shape[-1] != 1 else "sigmoid"
+    added: Activation = "softmax" if probabilities[0].shape[-1] != 1 else "sigmoid"
     return added, added, (f"The last layer has no activation: {added} was added (--activation none leaves it out).",)
 
 

@@ -27,10 +27,13 @@ class DetectionHead:
     Attributes:
         decoder: How the network's outputs become boxes and scores.
         nms: Non-maximum suppression; None where the artifact gives every anchor.
+        score_activation: What the scores went through last and can be compared without: ``softmax``,
+            ``sigmoid`` or ``none``.
     """
 
     decoder: "Decoder"
     nms: Nms | None
+    score_activation: str = "none"
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -41,11 +44,6 @@ class DetectionHead:
     def checkpoints(self) -> tuple[str, ...]:
         """Names of the tensors in the artifact that go into suppression; none where they are the outputs."""
         return () if self.nms is None else CHECKPOINTS
-
-    @property
-    def score_activation(self) -> str:
-        """What the scores went through last and can be compared without: ``sigmoid`` or ``none``."""
-        return str(getattr(self.decoder, "score_activation", "none"))
 
     @property
     def fixed_boxes(self) -> bool:

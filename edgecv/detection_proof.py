@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgecv.comparison import Array, Comparison, compare, failed
+from edgecv.comparison import Array, Comparison, compare, failed, take_off
 from edgecv.detection import CHECKPOINTS
 from edgecv.greedy import Detections, greedy, iou
 from edgecv.nms import Nms
 from edgecv.runtime import Arrays
 
-__all__ = ["compare_detections"]
+__all__ = ["compare_anchors", "compare_detections"]
 
 _MOST_EXCUSED = 0.02
 _NEAR = 1e-5
@@ -62,12 +62,11 @@ def compare_detections(
     for name in CHECKPOINTS if inside else ():
         step = (steps or {}).get(name, 1)
         before, after = (values.reshape(len(values), -1) for values in (answers[name], given[name]))
-        compared[name] = compare(
+        compared[name] = compare_anchors(
             before,
             after[:, ::step],
             activation=activation if name == CHECKPOINTS[1] else "none",
             tolerance=tolerance,
-            classes=False,
             vacuity=vacuity and not (fixed_boxes and name == CHECKPOINTS[0]),
         )
     found = _rows(given)
@@ -88,6 +87,19 @@ def compare_detections(
             note = "no box on any recorded picture: suppression was run, and found nothing"
     matched = _match_all(expected, found, nms, tolerance)
     return {**compared, "detections": dataclasses.replace(matched, note=matched.note or note)}
+
+
+def compare_anchors(
+    original: Array, artifact: Array, *, activation: str, tolerance: float, vacuity: bool
+) -> Comparison:
+    """Compare boxes or scores at every anchor, ``(pictures, …)``, scores without their activation.
+
+    A softmax's logarithm is its logit less one number of the anchor, which no sampled value tells: the
+    difference of two logarithms is at most twice that of the logits.
+    """
+    if activation == "softmax" and original.shape == artifact.shape and np.all(np.isfinite(artifact)):
+        original, artifact, activation = take_off(original, activation), take_off(artifact, activation), "none"
+    return compare(original, artifact, activation=activation, tolerance=tolerance, classes=False, vacuity=vacuity)
 
 
 def _anchors(side: Arrays) -> list[tuple[Array, Array]]:

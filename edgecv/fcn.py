@@ -63,12 +63,10 @@ def to_fcn(model: "keras.Model", *, window: "WindowMode" = "pool") -> "keras.Mod
     graph = layer_graph(model)
     head = find_head(graph)
     network = rewrite(model, graph, head, window)
-    roles, notes = _roles(graph)
+    roles = _roles(graph)
     decoder = _grid(layer_graph(network), _input_size(graph), window, roles)
     info: ModelInfo = getattr(model, "edgecv_info", None) or ModelInfo(name=str(model.name))
-    network.edgecv_info = replace(
-        info, name=f"{info.name}_fcn", task="detection", decoder=decoder, notes=(*info.notes, *notes)
-    )
+    network.edgecv_info = replace(info, name=f"{info.name}_fcn", task="detection", decoder=decoder)
     return network
 
 
@@ -159,8 +157,8 @@ class _Output:
     activation: str
 
 
-def _roles(graph: "LayerGraph") -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return which outputs are class scores, objectness and box, as fields of `SlidingWindow`, and notes.
+def _roles(graph: "LayerGraph") -> dict[str, Any]:
+    """Return which outputs are class scores, objectness and box, as fields of `SlidingWindow`.
 
     Outputs named ``objectness`` or ``box`` are that; of the others, four numbers without a softmax are the
     box, and one sigmoid beside class scores is the objectness.
@@ -182,9 +180,7 @@ def _roles(graph: "LayerGraph") -> tuple[dict[str, Any], tuple[str, ...]]:
     scores = rest[0]
     in_order = tuple(output.name for output in (scores, objectness, box) if output is not None)
     relative = box is not None or (len(outputs) == 1 and _is_joined(graph))
-    linear = scores.activation == "linear" and not relative
-    note = f"Output {scores.name!r} has no activation: its values are no probabilities."
-    return {"outputs": in_order, "box": "relative" if relative else "window"}, (note,) if linear else ()
+    return {"outputs": in_order, "box": "relative" if relative else "window"}
 
 
 def _taken(rest: list[_Output], role: str, fits: Any) -> _Output | None:

@@ -139,7 +139,7 @@ class Session:
             OptionError: One is outside 0…1, the artifact is no detector, or it cannot be changed in it.
         """
         wanted = {"score_threshold": score, "iou_threshold": iou}
-        given = {name: value for name, value in wanted.items() if value is not None}
+        given: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
         if not given:
             return
         if self.metadata["task"] != "detection":

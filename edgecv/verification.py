@@ -14,7 +14,7 @@ import numpy as np
 
 from edgecv.artifact import Artifact
 from edgecv.comparison import TOLERANCES, Comparison, compare, compare_top_k
-from edgecv.detection_proof import compare_detections
+from edgecv.detection_proof import compare_anchors, compare_detections
 from edgecv.errors import DigestError, OptionError
 from edgecv.metadata import check_digest
 from edgecv.nms import Nms
@@ -334,15 +334,26 @@ def compare_outputs(
             vacuity=vacuity,
         )
         return {"scores": compared}
+    if head.task == "detection":
+        return {
+            output: compare_anchors(
+                original,
+                given[output],
+                activation=head.score_activation if output == "scores" else "none",
+                tolerance=tolerance,
+                vacuity=vacuity and not (head.fixed_boxes and output == "boxes"),
+            )
+            for output, original in answers.items()
+        }
     classes = head.task == "classification"
     return {
         output: compare(
             original,
             given[output],
-            activation=head.score_activation if output == "scores" else head.activation,
+            activation=head.activation,
             tolerance=tolerance,
             classes=classes,
-            vacuity=vacuity and not (head.fixed_boxes and output == "boxes"),
+            vacuity=vacuity,
         )
         for output, original in answers.items()
     }

@@ -365,11 +365,15 @@ def test_heads_are_told_by_name_and_by_size(heads: list[tuple[str, int, str]], e
     assert (decoder.box, decoder.outputs) == expected
 
 
-def test_scores_without_an_activation_are_told() -> None:
-    model = valid(lambda x: layers.Dense(3, name="logits")(layers.Flatten()(x)))
-    assert edgecv.to_fcn(model).edgecv_info.notes == (
-        "Output 'logits' has no activation: its values are no probabilities.",
-    )
+def test_scores_without_an_activation_get_the_classifier_s_softmax() -> None:
+    size = (18, 22)
+    model = valid(lambda x: layers.Dense(3, name="logits")(layers.Flatten()(x)), (*size, 3))
+    deployable = edgecv.deploy(edgecv.to_fcn(model), preprocess="0-1", input_size=size, nms=None)
+    (note,) = deployable.notes
+    assert note == "The last layer has no activation: softmax was added (--activation none leaves it out)."
+    picture = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    probabilities = edgecv.deploy(model, preprocess="0-1").run(picture)["probabilities"]
+    np.testing.assert_allclose(deployable.run(picture)["scores"][:, 0], probabilities, rtol=1e-4)
 
 
 def test_outputs_that_mean_nothing_known_are_refused() -> None:

@@ -58,7 +58,13 @@ def parse_batch(value: str) -> int:
 def weights_options(command: Command) -> Command:
     """Add ``--weights``, ``--seed``, ``--classes`` and ``--import``."""
     options = (
-        click.option("--weights", default="auto", show_default=True, metavar="auto|imagenet|random|FILE"),
+        click.option(
+            "--weights",
+            default="auto",
+            show_default=True,
+            metavar="auto|imagenet|random|FILE",
+            help="`edgecv list architectures` names the published ones, such as a detector's openimages.",
+        ),
         click.option("--seed", default=0, show_default=True, help="Seed of random weights."),
         click.option("--classes", type=click.IntRange(min=1), help="Number of classes. Default: the architecture's."),
         click.option(

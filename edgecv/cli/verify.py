@@ -156,7 +156,8 @@ def _fully_convolutional(network: Any, decoder: dict[str, Any]) -> Any:
     if info is not None and info.decoder is not None:
         return network
     pooled = to_fcn(network, window="pool")
-    same = list(pooled.edgecv_info.decoder.window) == decoder["window"]
+    own = pooled.edgecv_info.decoder
+    same = (list(own.window), list(own.offset)) == (decoder["window"], list(decoder["offset"]))
     return pooled if same else to_fcn(network, window="cell")
 
 

@@ -85,6 +85,14 @@ class SlidingWindow:
             outputs=list_of(text(), minimum=0),
         )
 
+    def takes_probabilities(self, outputs: int) -> bool:
+        """Whether the first of a network's outputs is class scores alone, which this decoder takes as they are."""
+        return self.box == "window" or outputs > 1
+
+    def passes_scores(self, outputs: int) -> bool:
+        """Whether its scores are the network's class scores, not multiplied by an objectness."""
+        return outputs == (1 if self.box == "window" else 2)
+
     @property
     def fixed_boxes(self) -> bool:
         """Whether the boxes are the same on every picture, so that only scores can tell pictures apart."""

@@ -20,7 +20,7 @@ _LABEL_FILE = "labels.txt"
 _IMAGE_PROPERTIES, _NORMALIZATION = 2, 1
 _FEATURE_PROPERTIES = 1
 _RGB, _GRAYSCALE = 1, 2
-_TENSOR_AXIS_LABELS = 2
+_TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS = 2, 3
 
 
 def add_standard_metadata(model: Any, deployable: Deployable) -> None:
@@ -92,10 +92,11 @@ def _output(schema: Any, deployable: Deployable, name: str) -> Any:
     tensor.content = content
     if name in ("probabilities", "scores"):
         tensor.stats = _range(schema, 0.0, 1.0)
-    if deployable.labels and name in ("probabilities", "logits"):
+    kinds = {"probabilities": _TENSOR_AXIS_LABELS, "logits": _TENSOR_AXIS_LABELS, "classes": _TENSOR_VALUE_LABELS}
+    if deployable.labels and name in kinds:
         labels = schema.AssociatedFileT()
         labels.name = _LABEL_FILE
-        labels.type = _TENSOR_AXIS_LABELS
+        labels.type = kinds[name]
         tensor.associatedFiles = [labels]
     return tensor
 
