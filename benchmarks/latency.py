@@ -7,15 +7,13 @@ so that an interrupted run goes on where it stopped.
 """
 
 import argparse
-import math
 import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import compare_rounds, write_csv
+from measuring import Contender, compare_rounds, onnx_session, timed_rounds, write_csv
 
 import edgecv
 
@@ -46,16 +44,6 @@ def _export(name: str, files: dict[str, Path]) -> None:
         network.export(str(temporary), format="onnx", verbose=False)
 
 
-def _session(path: Path, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 def _feed(session: Any) -> dict[str, Any]:
     """Return a picture for the first input, and ones for any other.
 
@@ -70,34 +58,20 @@ def _feed(session: Any) -> dict[str, Any]:
 
 def _rounds(files: dict[str, Path], threads: int, rounds: int, seconds: float) -> dict[str, list[float]]:
     """Return the median milliseconds of each session in each round."""
-    sessions = {what: _session(files[what], threads) for what in _SESSIONS}
-    feeds = {what: _feed(session) for what, session in sessions.items()}
-    first = 0.0
-    for what, session in sessions.items():
-        session.run(None, feeds[what])
-        start = time.perf_counter()
-        session.run(None, feeds[what])
-        first = max(first, time.perf_counter() - start)
-    turns = max(5, min(200, math.ceil(seconds / rounds / len(_SESSIONS) / first)))
-    medians: dict[str, list[float]] = {what: [] for what in _SESSIONS}
-    for number in range(rounds):
-        times: dict[str, list[float]] = {what: [] for what in _SESSIONS}
-        for turn in range(turns):
-            # Another one begins each turn: who follows whom matters for the caches.
-            shift = (turn + number) % len(_SESSIONS)
-            for what in (*_SESSIONS[shift:], *_SESSIONS[:shift]):
-                start = time.perf_counter()
-                sessions[what].run(None, feeds[what])
-                times[what].append(time.perf_counter() - start)
-        for what in _SESSIONS:
-            medians[what].append(1e3 * statistics.median(times[what]))
-    return medians
+    contenders: dict[str, Contender] = {what: _contender(files[what], threads) for what in _SESSIONS}
+    return timed_rounds(contenders, rounds=rounds, seconds=seconds)
+
+
+def _contender(path: Path, threads: int) -> Contender:
+    session = onnx_session(path, threads)
+    feed = _feed(session)
+    return lambda _: session.run(None, feed)
 
 
 def _row(name: str, threads: int, medians: dict[str, list[float]]) -> dict[str, Any]:
     ratio = compare_rounds(medians["edgecv"], medians["keras"])
     control = compare_rounds(medians["keras again"], medians["keras"])
-    spread = max(control.high, 1 / control.low)
+    spread = control.spread
     ours, peer = statistics.median(medians["edgecv"]), statistics.median(medians["keras"])
     loss = ratio.low > max(1.03, spread) and (peer >= 1 or ours - peer > 0.02)
     return {
