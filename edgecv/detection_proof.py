@@ -85,7 +85,7 @@ def compare_detections(
             note = f"no box on any picture: the final lists were compared at score threshold {nms.score_threshold:.2g}"
         else:
             note = "no box on any recorded picture: suppression was run, and found nothing"
-    matched = _match_all(expected, found, nms, tolerance)
+    matched = _match_all(expected, found, nms, tolerance, _score_tolerance(answers, expected, activation, tolerance))
     return {**compared, "detections": dataclasses.replace(matched, note=matched.note or note)}
 
 
@@ -100,6 +100,16 @@ def compare_anchors(
     if activation == "softmax" and original.shape == artifact.shape and np.all(np.isfinite(artifact)):
         original, artifact, activation = take_off(original, activation), take_off(artifact, activation), "none"
     return compare(original, artifact, activation=activation, tolerance=tolerance, classes=False, vacuity=vacuity)
+
+
+def _score_tolerance(answers: Arrays, expected: Sequence[Detections], activation: str, tolerance: float) -> float:
+    """Return how far a score may move: by the tolerance of the largest score, or what that of its logits allows."""
+    largest = max((float(np.max(each.scores)) for each in expected if len(each)), default=1.0)
+    if activation == "none" or CHECKPOINTS[1] not in answers:
+        return tolerance * largest
+    logits = float(np.max(np.abs(take_off(answers[CHECKPOINTS[1]], activation)), initial=0))
+    # The slope of a sigmoid, and of a softmax in one logit, is at most 1/4; all other logits together move it as far.
+    return max(tolerance * largest, tolerance * logits / (4 if activation == "sigmoid" else 2))
 
 
 def _anchors(side: Arrays) -> list[tuple[Array, Array]]:
@@ -161,9 +171,10 @@ def _box_for_box(expected: Detections, given: Detections, nms: Nms) -> str | Non
     return None
 
 
-def _match_all(expected: Sequence[Detections], found: Sequence[Detections], nms: Nms, tolerance: float) -> Comparison:
-    largest = max((float(np.max(each.scores)) for each in expected if len(each)), default=1.0)
-    results = [_match(a, b, nms, tolerance, tolerance * largest) for a, b in zip(expected, found, strict=True)]
+def _match_all(
+    expected: Sequence[Detections], found: Sequence[Detections], nms: Nms, tolerance: float, score_tolerance: float
+) -> Comparison:
+    results = [_match(a, b, nms, tolerance, score_tolerance) for a, b in zip(expected, found, strict=True)]
     total = sum(len(each) for each in expected) + sum(len(each) for each in found)
     matched = 2 * sum(len(result.pairs) for result in results)
     excused = sum(result.excused for result in results)
@@ -175,7 +186,8 @@ def _match_all(expected: Sequence[Detections], found: Sequence[Detections], nms:
     note = f"{excused} of {total} boxes differ where rounding decides" if excused else ""
     return Comparison(
         max_abs_diff=max((result.box_diff for result in results), default=0.0),
-        relative_diff=max((result.score_diff for result in results), default=0.0) / largest,
+        # In the same measure as its tolerance.
+        relative_diff=max(result.score_diff for result in results) * tolerance / score_tolerance,
         cosine=1.0,
         worst=worst,
         box_match=matched / total if total else 1.0,
