@@ -29,6 +29,7 @@ from host_detection import HostDetector
 from measuring import ENGINES, Contender, comparison, onnx_session, timed_rounds, write_csv
 
 import edgecv
+from edgecv.deployable import InputType
 from edgecv.nms import Nms
 
 # Network → most times its peer, most share of decoding and suppression by exporter.
@@ -98,7 +99,7 @@ def _files(name: str, folder: Path, form: str, made: Callable[[], Any]) -> dict[
         else:  # without edgecv_info, it is any network
             bare = keras.Model(network.inputs, network.outputs, name=network.name)
             scaling = network.edgecv_info.preprocess
-            dtype = "uint8" if kind == "raw" else "float32"
+            dtype: InputType = "uint8" if kind == "raw" else "float32"
             deployable = edgecv.deploy(bare, preprocess=scaling, input_dtype=dtype)
         edgecv.export(deployable, to=form, path=files[kind], verify=False)
     return files
@@ -117,7 +118,8 @@ def _lacking(given: dict[str, Array], expected: dict[str, Array]) -> int:
     gaps = np.maximum(gaps, np.abs(given["scores"][0, :, None] - expected["scores"][0, :count]))
     other = given["classes"][0, :, None] != expected["classes"][0, :count]
     equal = (gaps < _EQUAL) & ~other
-    return int(given["count"][0]) - np.count_nonzero(equal[: int(given["count"][0])].any(axis=1))
+    found = int(given["count"][0])
+    return found - int(np.count_nonzero(equal[:found].any(axis=1)))
 
 
 def _check(pairs: Sequence[tuple[dict[str, Array], dict[str, Array]]], where: str) -> int:

@@ -41,8 +41,9 @@ class HostDetector:
     anchors: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        made = _ssd_anchors if isinstance(self.decoder, Ssd) else _yolo_anchors
-        object.__setattr__(self, "anchors", made(self.decoder, self.input_size))
+        decoder, size = self.decoder, self.input_size
+        anchors = _ssd_anchors(decoder, size) if isinstance(decoder, Ssd) else _yolo_anchors(decoder, size)
+        object.__setattr__(self, "anchors", anchors)
 
     def before(self, picture: Array) -> Array:
         """Scale a uint8 picture ``(1, height, width, 3)``."""
@@ -122,7 +123,7 @@ def _sigmoid(x: Array) -> Array:
 
 
 def _clipped(centres: Array, halves: Array) -> Array:
-    return np.clip(np.concatenate([centres - halves, centres + halves], axis=1), 0, 1)
+    return np.asarray(np.clip(np.concatenate([centres - halves, centres + halves], axis=1), 0, 1))
 
 
 def _best(boxes: Array, scores: Array, classes: Array, most: int) -> Found:
