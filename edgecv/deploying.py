@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from edgecv.architecture import Task
-from edgecv.decoders import SlidingWindow
+from edgecv.decoders import SlidingWindow, read_decoder
 from edgecv.deployable import (
     Activation,
     ActivationOption,
@@ -49,7 +49,7 @@ def deploy(
     input_size: tuple[int, int] | None = None,
     input_dtype: InputType = "uint8",
     batch: int | None = 1,
-    decoder: "Decoder | None" = None,
+    decoder: "Decoder | str | None" = None,
     nms: Nms | None = Nms(),
     resize: ResizeMode | None = None,
 ) -> Deployable:
@@ -66,7 +66,8 @@ def deploy(
         input_size: ``(height, width)`` in pixels; needed where the network takes any size.
         input_dtype: ``uint8`` or ``float32`` (the bare network).
         batch: Pictures per run, or None for a dynamic batch.
-        decoder: How a detector's outputs become boxes; the default is what the network knows of itself.
+        decoder: How a detector's outputs become boxes: a decoder, its name, or the path of a JSON file; the default
+            is what the network knows of itself.
         nms: Detection: settings of non-maximum suppression; None leaves it out.
         resize: Put the resize into the graph, which then takes pictures of any size.
 
@@ -84,7 +85,7 @@ def deploy(
     scaling, notes = _scaling(info, preprocess)
     scaling.check_channels(channels)
     outputs = flat_tensors(network.outputs)
-    decoder = decoder or info.decoder
+    decoder = read_decoder(decoder) if isinstance(decoder, str) else decoder or info.decoder
     task: Task = "detection" if decoder else info.task or _guess_task(outputs)
     classes = outputs[0].shape[-1] if task == "classification" else None
     detection = None

@@ -1,7 +1,9 @@
 """The definition that artifacts are compared with: input, scaling, head, labels, and what is refused."""
 
+import json
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,6 +12,7 @@ import pytest
 from keras import layers
 
 import edgecv
+from edgecv.decoders import decoder_to_json
 from edgecv.deployable import Deployable, ModelInfo
 from edgecv.deploying import deploy
 from edgecv.errors import ModelError, OptionError
@@ -268,3 +271,14 @@ def test_the_library_says_what_it_assumed_in_its_log(caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.WARNING, logger="edgecv"):
         deployable: Deployable = edgecv.deploy(classifier(layers.Dense(4), name="mine"))
     assert [record.getMessage() for record in caplog.records] == list(deployable.notes)
+
+
+def test_a_decoder_may_be_given_by_its_file(networks: Any, tmp_path: Path) -> None:
+    network = networks.build("detector")
+    document = {key: value for key, value in decoder_to_json(networks.DETECTOR).items() if value != []}
+    (tmp_path / "mine.json").write_text(json.dumps(document))
+    deployable = deploy(network, preprocess="tf", decoder=str(tmp_path / "mine.json"))
+    assert deployable.detection is not None
+    assert deployable.detection.decoder == networks.DETECTOR
+    with pytest.raises(OptionError, match=r"^decoder 'sliding_window' cannot be used by its name alone: "):
+        deploy(network, preprocess="tf", decoder="sliding_window")
