@@ -22,6 +22,7 @@ import numpy as np
 from measuring import Contender, comparison, onnx_session, timed_rounds, write_csv
 
 import edgecv
+from edgecv.deployable import InputType
 
 _SESSIONS = ("edgecv", "keras", "keras again", "edgecv uint8")
 
@@ -37,7 +38,7 @@ def _paths(name: str, folder: Path) -> dict[str, Path]:
 def _files(name: str, folder: Path, memory: float) -> dict[str, Path]:
     """Return the files of the sessions, exported where they are not there; without the peer's where that failed."""
     files = _paths(name, folder)
-    failed = folder / f"{name}.keras.failed"
+    failed = files["keras"].with_suffix(".failed")
     wanted = [path for what, path in files.items() if what != "keras" or not failed.exists()]
     if not all(path.exists() for path in wanted):
         problem = _export_apart(name, folder, memory)
@@ -80,11 +81,12 @@ def _export(name: str, files: dict[str, Path]) -> None:
     scaling = built.edgecv_info.preprocess
     # A new model knows nothing of a decoder.
     network = keras.Model(built.inputs, built.outputs, name=name) if built.edgecv_info.decoder else built
-    for what, dtype in (("edgecv", "float32"), ("edgecv uint8", "uint8")):
+    inputs: dict[str, InputType] = {"edgecv": "float32", "edgecv uint8": "uint8"}
+    for what, dtype in inputs.items():
         if not files[what].exists():
             original = edgecv.deploy(network, preprocess=scaling, input_dtype=dtype)
             edgecv.export(original, to="onnx", path=files[what], verify=False)
-    if not files["keras"].exists():
+    if not files["keras"].exists() and not files["keras"].with_suffix(".failed").exists():
         with quiet_frameworks(), replace_whole(files["keras"]) as temporary:
             network(np.zeros((1, *network.input_shape[1:]), np.float32))
             network.export(str(temporary), format="onnx", verbose=False)
