@@ -24,7 +24,7 @@ from edgecv.errors import OptionError
 __all__ = ["Candidates", "Nms", "Suppress", "non_maximum_suppression"]
 
 # Boxes (batch, K, 4), scores (batch, K), classes (batch, K), IoU threshold, number of classes, most detections
-# → boolean (batch, K): which are kept. Scores come best first; 0 stands for no candidate.
+# → boolean (batch, K): which are kept. Scores come best first; 0 stands for no candidate. No box is reversed.
 Suppress = Callable[[Any, Any, Any, Any, int, int], Any]
 
 
@@ -128,7 +128,7 @@ def non_maximum_suppression(
     rows = min(nms.max_detections, found.scores.shape[1])
     if suppress is not None and nms.soft_sigma is None:
         classes = 1 if nms.class_agnostic else int(scores.shape[-1])
-        keep = suppress(found.boxes, found.scores, found.classes, overlap, classes, rows)
+        keep = suppress(_ordered(found.boxes, ops), found.scores, found.classes, overlap, classes, rows)
         kept, places = ops.top_k(ops.where(keep, found.scores, 0.0), rows)
     else:
         kept, places = _greedy(found, threshold, overlap, rows, nms, ops)
@@ -173,7 +173,8 @@ def _greedy(found: Candidates, threshold: Any, overlap: Any, rows: int, nms: Nms
     count = int(found.scores.shape[1])
     numbers = ops.reshape(ops.arange(count, dtype="int32"), (1, count))
     slots = ops.reshape(ops.arange(rows, dtype="int32"), (1, rows))
-    sides = _sides(found.boxes, ops)
+    ordered = _ordered(found.boxes, ops)
+    sides = [ordered[..., index] for index in range(4)]
 
     def some_left(turn: Any, left: Any, *_: Any) -> Any:
         return ops.logical_and(turn < rows, ops.max(left) > threshold)
@@ -199,10 +200,10 @@ def _greedy(found: Candidates, threshold: Any, overlap: Any, rows: int, nms: Nms
     return kept, places
 
 
-def _sides(boxes: Any, ops: Any) -> list[Any]:
-    """Return left, top, right and bottom, each ``(batch, K)``; a reversed box has no area."""
-    left, top, right, bottom = (boxes[..., index] for index in range(4))
-    return [left, top, ops.maximum(left, right), ops.maximum(top, bottom)]
+def _ordered(boxes: Any, ops: Any) -> Any:
+    """Return boxes ``(batch, K, 4)`` whose right side is not left of the left one: a reversed box has no area."""
+    first = boxes[..., :2]
+    return ops.concatenate([first, ops.maximum(first, boxes[..., 2:])], axis=-1)
 
 
 def _at(values: Any, chosen: Any, ops: Any) -> Any:

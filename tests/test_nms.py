@@ -215,6 +215,12 @@ def test_boxes_without_area_suppress_nothing(run: Run) -> None:
     assert found(run, boxes, [[0.9 - 0.1 * row, 0, 0] for row in range(5)])[0] == 5
 
 
+@pytest.mark.parametrize("reversed_box", [[0.5, 0.5, 0.0, 0.0], [0.5, 0.0, 0.0, 0.5], [0.0, 0.5, 0.5, 0.0]])
+def test_a_reversed_box_has_no_area_and_overlaps_nothing(run: Run, reversed_box: list[float]) -> None:
+    for boxes in ([reversed_box, reversed_box], [UNIT, reversed_box], [reversed_box, UNIT]):
+        assert found(run, boxes, [[0.9, 0, 0], [0.8, 0, 0]])[:2] == (2, boxes)
+
+
 def test_boxes_outside_the_picture_are_boxes(run: Run) -> None:
     left, right = [-3.0, -3.0, -2.0, -2.0], [2.0, 2.0, 4.0, 4.0]
     assert found(run, [left, left, right], [[0.9, 0, 0], [0.8, 0, 0], [0.7, 0, 0]])[:2] == (2, [left, right])
