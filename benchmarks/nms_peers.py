@@ -1,7 +1,8 @@
 """The peers of `nms_speed.py`: suppression written straight in an engine's operators.
 
 In ONNX the same contract as edgecv's, save that a box or score that is not finite may do anything; in TFLite
-the builtin operator once a class, which looks at all scores above the threshold and not at the best thousand only.
+the builtin operator once a class: after TopK with the same contract, or on all scores, which looks at every one above
+the threshold and not at the best thousand only.
 All take ``boxes (1, anchors, 4)`` as x1, y1, x2, y2 and ``scores (1, anchors, classes)``, float32.
 """
 
@@ -104,8 +105,16 @@ def write_onnx(path: Path, anchors: int, classes: int, nms: Nms, *, above_first:
         onnx.save(model, str(temporary))
 
 
-def write_tflite(path: Path, anchors: int, classes: int, nms: Nms) -> None:
-    """Write the builtin operator for each class, and the best of what all of them found."""
+def write_tflite(path: Path, anchors: int, classes: int, nms: Nms, *, best_first: bool) -> None:
+    """Write the builtin operator for each class, and the best of what all of them found.
+
+    Args:
+        path: The file.
+        anchors: Number of boxes.
+        classes: Number of classes.
+        nms: Hard suppression per class.
+        best_first: Look at the best pairs only, instead of all above the threshold.
+    """
     import tensorflow as tf
 
     rows = nms.max_detections
@@ -118,8 +127,15 @@ def write_tflite(path: Path, anchors: int, classes: int, nms: Nms) -> None:
         autograph=False,
     )
     def suppress(boxes: Any, scores: Any) -> Any:
-        table = boxes[0]
-        by_class = tf.unstack(tf.transpose(scores[0]))
+        # Indexing the only picture would be a slice, on which LiteRT takes longer than on all the rest.
+        table = tf.reshape(boxes, (anchors, 4))
+        if best_first:
+            pairs, at = tf.math.top_k(tf.reshape(scores, (-1,)), min(nms.pre_nms_top_k, anchors * classes))
+            table = tf.gather(table, at // classes)
+            numbers = np.arange(classes, dtype=np.int32)[:, None]
+            by_class = tf.unstack(tf.where(tf.equal(at % classes, numbers), pairs, 0.0))
+        else:
+            by_class = tf.unstack(tf.transpose(tf.reshape(scores, (anchors, classes))))
         indices, values = [], []
         for own in by_class:
             chosen, count = tf.raw_ops.NonMaxSuppressionV4(
