@@ -84,6 +84,6 @@ class OnnxExporter:
             path=path,
             layers=layers,
             details={"opset": graph.opset},
-            optional_inputs=tuple(source.thresholds),
+            optional_inputs=tuple(info.name for info in graph.inputs if info.name in graph.constants),
             checkpoints=tuple(lowered.checkpoints),
         )

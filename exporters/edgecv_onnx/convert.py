@@ -10,7 +10,7 @@ from edgecv.deployable import Deployable
 from edgecv.errors import ConversionError
 from edgecv.lowering import LoweredGraph, scope_indices
 from edgecv_onnx import suppress as suppression
-from edgecv_onnx.graph import Graph, rename_tensors
+from edgecv_onnx.graph import Graph, rename_tensors, with_nested
 
 __all__ = ["convert"]
 
@@ -141,7 +141,7 @@ def _graph(model: Any, lowered: LoweredGraph, deployable: Deployable, opset: int
     from onnx import TensorProto, helper, numpy_helper
 
     domains = {entry.domain for entry in model.opset_import}
-    extra = sorted(domains - {"", "ai.onnx"} & {node.domain for node in model.graph.node})
+    extra = sorted(domains - {"", "ai.onnx"} & {node.domain for node in with_nested(model.graph.node)})
     if extra:
         raise ConversionError(f"{deployable.name} needs operators outside ONNX: domain {extra[0]!r}.")
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}

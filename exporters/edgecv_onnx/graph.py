@@ -1,13 +1,13 @@
 """A small mutable view of an ONNX graph: nodes, and constants as NumPy arrays that are never copied into protos."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Graph", "attribute", "reads", "rename_tensors", "set_attribute"]
+__all__ = ["Graph", "attribute", "reads", "rename_tensors", "set_attribute", "with_nested"]
 
 
 @dataclass
@@ -99,6 +99,14 @@ class Graph:
 def reads(node: Any) -> list[str]:
     """Return the tensors that a node reads: its inputs, and what its subgraphs take from outside."""
     return [*node.input, *(name for body in _bodies(node) for name in _captured(body))]
+
+
+def with_nested(nodes: Iterable[Any]) -> Iterator[Any]:
+    """Yield nodes, and those of their subgraphs."""
+    for node in nodes:
+        yield node
+        for body in _bodies(node):
+            yield from with_nested(body.node)
 
 
 def rename_tensors(nodes: Iterable[Any], renamed: Mapping[str, str]) -> None:

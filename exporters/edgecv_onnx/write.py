@@ -11,7 +11,7 @@ import numpy as np
 
 from edgecv.errors import ConversionError
 from edgecv.protobuf import encode_header
-from edgecv_onnx.graph import Graph
+from edgecv_onnx.graph import Graph, with_nested
 
 __all__ = ["lowest_opset", "write"]
 
@@ -51,7 +51,7 @@ def lowest_opset(graph: Graph) -> int:
     from onnx import defs
 
     newest = 7
-    for node in graph.nodes:
+    for node in with_nested(graph.nodes):
         newest = max(newest, defs.get_schema(node.op_type, graph.opset, "").since_version)
     return min(newest, graph.opset)
 

@@ -10,13 +10,16 @@ import numpy as np
 import onnx
 import pytest
 from edgecv_onnx import OnnxExporter
+from edgecv_onnx.graph import Graph, with_nested
+from edgecv_onnx.write import lowest_opset
 from keras import layers
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 import edgecv
 from edgecv.deployable import Deployable
 from edgecv.errors import ConversionError, OptionError
 from edgecv.exporter import Exporter
+from edgecv.nms import Nms
 from edgecv.weights.random import randomize
 
 Export = Callable[..., tuple[Any, edgecv.Artifact]]
@@ -165,6 +168,28 @@ def test_the_opset_is_the_lowest_that_suffices(export: Export) -> None:
     # Pooling and convolutions are of operator set 11 in onnx' changelog; the IR of that set is 6.
     assert (model.opset_import[0].version, model.ir_version) == (11, 6)
     assert artifact.details["opset"] == 11
+
+
+def test_the_opset_suffices_for_a_loop_s_body_too() -> None:
+    # Trilu came with operator set 14; Loop means the same since 13.
+    body = helper.make_graph([helper.make_node("Trilu", ["a"], ["b"])], "body", [], [])
+    loop = helper.make_node("Loop", ["most", "", "x"], ["y"], body=body)
+    assert lowest_opset(Graph(nodes=[loop], constants={}, inputs=[], outputs=[], opset=15)) == 14
+
+
+@pytest.mark.parametrize("batch", [1, None], ids=["1", "dynamic"])
+def test_soft_suppression_is_a_loop_of_default_operators_without_an_overlap_to_set(
+    batch: int | None, export: Export
+) -> None:
+    model, artifact = export("detector", batch=batch, nms=Nms(soft_sigma=0.5))
+    (loop,) = [node for node in model.graph.node if node.op_type == "Loop"]
+    nodes = list(with_nested(model.graph.node))
+    assert len(nodes) > len(model.graph.node)
+    assert {node.domain for node in nodes} == {""}
+    assert loop in nodes
+    # It lowers scores and drops nothing: the file has no such input, and nobody says that it had.
+    assert [value.name for value in model.graph.input] == ["image", "score_threshold"]
+    assert artifact.optional_inputs == ("score_threshold",)
 
 
 @pytest.mark.parametrize(("opset", "ir"), [(11, 6), (13, 7), (15, 8), (17, 8), (18, 8)])
