@@ -108,7 +108,7 @@ def _files(folder: Path, form: str) -> dict[str, Path]:
         return lambda path: write_tflite(path, _ANCHORS, _CLASSES, _NMS, best_first=best)
 
     writers = {"edgecv": _write_ours} | {name: peer(name) for name in _PEERS[form]}
-    files = {name: folder / f"{re.sub(r'\W+', '_', name)}.{form}" for name in writers}
+    files = {name: folder / f"{'_'.join(re.findall('[a-z]+', name))}.{form}" for name in writers}
     for name, write in writers.items():
         if not files[name].exists():
             print(f"writing {files[name].name}", file=sys.stderr)
