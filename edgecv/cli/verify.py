@@ -1,5 +1,6 @@
 """`edgecv verify ARTIFACT`."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,10 +9,12 @@ import click
 
 from edgecv.cli.common import emit_json, json_option, status, warn
 from edgecv.cli.model_options import import_modules, preprocess_option, read_preprocess, weights_options
-from edgecv.errors import OptionError, VerificationError
+from edgecv.errors import OptionError, UnsupportedLayerError, VerificationError
 
 if TYPE_CHECKING:
+    from edgecv.decoders import SlidingWindow
     from edgecv.deployable import Deployable
+    from edgecv.preprocess import Preprocess
     from edgecv.report import Report
 
 __all__ = ["verify"]
@@ -92,63 +95,90 @@ def _original(artifact: Path, model: str, options: dict[str, Any]) -> "Deployabl
     Raises:
         VerificationError: The model cannot be what the artifact says of it.
     """
-    from edgecv.decoders import SlidingWindow, decoder_from_json
-    from edgecv.deploying import deploy
     from edgecv.models import open_model
-    from edgecv.nms import Nms
-    from edgecv.preprocess import Preprocess
     from edgecv.session import runtime_of
     from edgecv.verification import refuted
 
     preprocess = read_preprocess(options["preprocess"])
     name, runtime = runtime_of(artifact)
     metadata = runtime.read_metadata(artifact)
-    batch, height, width, _ = metadata["input"]["shape"]
-    resize = metadata.get("graph_resize")
-    size = (resize["height"], resize["width"]) if resize else (height, width)
     import_modules(options["imports"])
-    decoder = metadata["postprocess"].get("decoder")
-    nms = metadata["postprocess"].get("nms")
-    slides = bool(decoder) and decoder["decoder"] == SlidingWindow.name
     network = open_model(
         model,
         weights=options["weights"],
         seed=options["seed"],
-        input_size=None if slides else size,
+        # A classifier keeps the size that it was trained at.
+        input_size=None if _slides(metadata) else _size(artifact, metadata),
         classes=options["classes"],
     )
-    if slides:
-        network = _fully_convolutional(network, decoder)
-    info = getattr(network, "edgecv_info", None)
-    for note in info.notes if info else ():
-        warn(note)
-    # What the model does not say of itself was said at export, and stands in the artifact.
-    known = info is not None and info.preprocess is not None
-    assumed = None if known else Preprocess.from_json(metadata["preprocess"])
-    own = info.decoder if info else None
-    if isinstance(own, SlidingWindow) and slides:
-        own = replace(own, scales=tuple(decoder["scales"]))
     try:
-        return deploy(
-            network,
-            name=metadata["model"],
-            preprocess=preprocess or assumed,
-            labels=None if info is not None and info.labels else metadata["labels"],
-            activation=metadata["postprocess"]["activation"] if metadata["task"] == "classification" else "auto",
-            top_k=metadata["postprocess"]["top_k"],
-            input_size=size,
-            input_dtype=metadata["input"]["dtype"],
-            batch=batch,
-            decoder=own or (decoder_from_json(decoder) if decoder else None),
-            nms=Nms.from_json(nms) if nms else None,
-            resize=resize["mode"] if resize else None,
-        )
-    except OptionError as error:
+        return _as_said(network, metadata, _size(artifact, metadata), preprocess)
+    except (OptionError, UnsupportedLayerError) as error:
         problem = f"{model!r} cannot be its original: {str(error).partition('. ')[0].rstrip('.')}"
         raise VerificationError(problem, refuted(name, "model", problem)) from error
 
 
-def _fully_convolutional(network: Any, decoder: dict[str, Any]) -> Any:
+def _size(artifact: Path, metadata: Mapping[str, Any]) -> tuple[int, int]:
+    """Return ``(height, width)`` of the network's input."""
+    from edgecv.runtimes.container import damaged
+
+    resize, shape = metadata.get("graph_resize"), metadata["input"]["shape"]
+    size = (resize["height"], resize["width"]) if resize else tuple(shape[1:3])
+    if len(shape) != 4 or None in size:
+        raise damaged(artifact, f"its input of shape {shape} is no batch of pictures")
+    return size
+
+
+def _slides(metadata: Mapping[str, Any]) -> bool:
+    """Tell whether the artifact's network is a classifier that was made fully convolutional."""
+    from edgecv.decoders import SlidingWindow
+
+    decoder = (metadata.get("postprocess") or {}).get("decoder")
+    return isinstance(decoder, dict) and decoder.get("decoder") == SlidingWindow.name
+
+
+def _as_said(
+    network: Any, metadata: Mapping[str, Any], size: tuple[int, int], preprocess: "str | Preprocess | None"
+) -> "Deployable":
+    """Deploy a network with all that the artifact says of itself and the network does not.
+
+    Raises:
+        OptionError: They do not fit together; UnsupportedLayerError: it cannot become fully convolutional.
+    """
+    from edgecv.decoders import SlidingWindow, decoder_from_json
+    from edgecv.deploying import deploy
+    from edgecv.nms import Nms
+    from edgecv.preprocess import Preprocess
+
+    said = metadata.get("postprocess") or {}
+    decoder = decoder_from_json(said["decoder"]) if said.get("decoder") else None
+    if isinstance(decoder, SlidingWindow):
+        network = _fully_convolutional(network, decoder)
+    info = getattr(network, "edgecv_info", None)
+    for note in info.notes if info else ():
+        warn(note)
+    known = info is not None and info.preprocess is not None
+    own = info.decoder if info else None
+    if isinstance(own, SlidingWindow) and isinstance(decoder, SlidingWindow):
+        own = replace(own, scales=decoder.scales)
+    resize = metadata.get("graph_resize")
+    return deploy(
+        network,
+        name=metadata["model"],
+        preprocess=preprocess or (None if known else Preprocess.from_json(metadata["preprocess"])),
+        labels=None if info is not None and info.labels else metadata.get("labels"),
+        activation=said.get("activation", "auto"),
+        top_k=said.get("top_k"),
+        input_size=size,
+        input_dtype=metadata["input"]["dtype"],
+        batch=metadata["input"]["shape"][0],
+        decoder=own or decoder,
+        nms=Nms.from_json(said["nms"]) if said.get("nms") else None,
+        resize=resize.get("mode") if resize else None,
+    )
+
+
+def _fully_convolutional(network: Any, decoder: "SlidingWindow") -> Any:
     """Convert a classifier as it was converted at export; an FCN is left as it is."""
     from edgecv.fcn import to_fcn
 
@@ -157,7 +187,7 @@ def _fully_convolutional(network: Any, decoder: dict[str, Any]) -> Any:
         return network
     pooled = to_fcn(network, window="pool")
     own = pooled.edgecv_info.decoder
-    same = (list(own.window), list(own.offset)) == (decoder["window"], list(decoder["offset"]))
+    same = (own.window, own.offset) == (decoder.window, decoder.offset)
     return pooled if same else to_fcn(network, window="cell")
 
 
