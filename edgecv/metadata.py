@@ -13,7 +13,7 @@ from typing import Any
 
 from edgecv.errors import ArtifactError, DigestError
 from edgecv.runtime import Runtime
-from edgecv.runtimes.container import no_metadata, readable
+from edgecv.runtimes.container import damaged, no_metadata, readable
 
 __all__ = ["check_digest", "compute_digest", "dump", "load", "seal"]
 
@@ -22,6 +22,11 @@ _ORDER = (
     "graph_resize", "postprocess", "format", "precision", "verification", "checkpoints", "layers",
 )  # fmt: skip
 _REQUIRED = ("edgecv_version", "model", "task", "input", "outputs", "preprocess")
+_KINDS: Mapping[str, tuple[type, str]] = {
+    **dict.fromkeys(("model", "task", "precision"), (str, "a text")),
+    **dict.fromkeys(("labels", "outputs", "checkpoints"), (list, "a list")),
+    **dict.fromkeys(("input", "preprocess", "postprocess", "graph_resize", "verification"), (dict, "an object")),
+}
 _HEX = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 22
 
@@ -45,18 +50,47 @@ def load(text: str, path: Path) -> dict[str, Any]:
         path: The artifact, for the error.
 
     Raises:
-        ArtifactError: It is no JSON object, or lacks a key that every artifact has.
+        ArtifactError: It is no JSON object, lacks a key that every artifact has, or a key holds what it cannot.
     """
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{str(path)!r} has damaged edgecv metadata: {error}. Export it again.") from error
+        raise damaged(path, error) from error
     if not isinstance(document, dict):
         raise no_metadata(path)
     lacking = [key for key in _REQUIRED if key not in document]
     if lacking:
         raise ArtifactError(f"{str(path)!r} has edgecv metadata without {lacking[0]!r}. Export it again.")
+    problem = _problem(document)
+    if problem:
+        raise damaged(path, problem)
     return document
+
+
+def _problem(document: Mapping[str, Any]) -> str:
+    """Say which key holds what it cannot, or nothing."""
+    for key, (kind, words) in _KINDS.items():
+        value = document.get(key)
+        if not isinstance(value, kind) and (value is not None or key in _REQUIRED):
+            return f"{key!r} must be {words}, got {type(value).__name__}"
+    for key in ("input", "outputs"):
+        tensors = document[key] if isinstance(document[key], list) else [document[key]]
+        if not all(map(_is_tensor, tensors)):
+            return f"{key!r} must have name, shape and dtype"
+    resize = document.get("graph_resize")
+    if resize and not all(isinstance(resize.get(side), int) for side in ("height", "width")):
+        return "'graph_resize' must have height and width"
+    return ""
+
+
+def _is_tensor(document: Any) -> bool:
+    return (
+        isinstance(document, dict)
+        and isinstance(document.get("name"), str)
+        and isinstance(document.get("dtype"), str)
+        and isinstance(document.get("shape"), list)
+        and all(side is None or isinstance(side, int) for side in document["shape"])
+    )
 
 
 def seal(path: Path, document: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:

@@ -60,6 +60,9 @@ class Nms:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise OptionError(f"{_option(name)} must be at least 1, got {value!r}.")
+        for name in ("multi_label", "class_agnostic"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(f"{_option(name)} must be true or false, got {getattr(self, name)!r}.")
         sigma = self.soft_sigma
         if sigma is not None and (not _is_number(sigma) or not 0 < sigma < float("inf")):
             raise OptionError(f"{_option('soft_sigma')} must be above 0, got {sigma!r}.")
@@ -73,8 +76,10 @@ class Nms:
         """Read what `to_json` writes.
 
         Raises:
-            OptionError: A key is unknown or a value is out of range.
+            OptionError: It is no object, a key is unknown or a value is out of range.
         """
+        if not isinstance(document, Mapping):
+            raise OptionError(f"nms must be a JSON object, got {type(document).__name__}.")
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(document) - set(known))
         if unknown:

@@ -5,21 +5,23 @@ them again. Their sha256 is stored, because another release of Pillow might resi
 """
 
 import base64
+import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgecv.comparison import TOLERANCES
 from edgecv.detection import DETECTIONS
-from edgecv.errors import ArtifactError
+from edgecv.errors import ArtifactError, OptionError
 from edgecv.photos import shipped_photos
 from edgecv.pictures import fit_picture
 from edgecv.preprocess import Preprocess
 from edgecv.report import Report
 from edgecv.runtime import Arrays, Runner, Runtime
+from edgecv.runtimes.container import damaged
 from edgecv.verification import (
     Head,
     Pictures,
@@ -32,6 +34,7 @@ from edgecv.verification import (
     original_answers,
     picture_size,
     run_batched,
+    tolerance_of,
 )
 
 if TYPE_CHECKING:
@@ -84,14 +87,15 @@ def verify_recorded(
         tolerance: Largest relative difference; by default that of the artifact's precision.
 
     Raises:
-        ArtifactError: The artifact records no cases, or none can be made again here.
+        ArtifactError: The artifact records no cases, none can be made again here, or its metadata are damaged.
     """
     cases, made = _remade(path, metadata)
+    recorded = _read(path, metadata, made)
     skipped = len(cases) - len(made)
     notes = (f"{skipped} recorded pictures are resized otherwise by this Pillow and were left out",) if skipped else ()
     inside = metadata.get("checkpoints") or ()
-    most = TOLERANCES[metadata["precision"]] if tolerance is None else tolerance
-    reports = [_check(open_quietly(runtime, path, device, inside), name, metadata, made, most) for device in devices]
+    most = tolerance_of(path, metadata) if tolerance is None else tolerance
+    reports = [_check(open_quietly(runtime, path, device, inside), name, recorded, most) for device in devices]
     merged = merge(reports)
     return Report(checks=merged.checks, task=merged.task, notes=(*merged.notes, *notes))
 
@@ -109,39 +113,86 @@ def recorded_pictures(path: Path, metadata: Mapping[str, Any]) -> Pictures:
 
 def _remade(path: Path, metadata: Mapping[str, Any]) -> tuple[list[Any], list[tuple[Mapping[str, Any], Array]]]:
     """Return all cases, and those whose picture can be made again, with it."""
-    cases = metadata.get("verification", {}).get("cases") or []
+    cases = (metadata.get("verification") or {}).get("cases") or []
     if not cases:
         raise ArtifactError(f"{str(path)!r} records no verification. Export it with --verify, or give --against MODEL.")
-    made = [(case, picture) for case in cases if (picture := _made_again(case, metadata)) is not None]
+    with _reading(path):
+        made = [(case, picture) for case in cases if (picture := _made_again(case, metadata)) is not None]
     if not made:
         raise ArtifactError(f"{str(path)!r}: no recorded picture can be made again here. Give --against MODEL.")
     return cases, made
 
 
-def _check(
-    runner: Runner,
-    name: str,
-    metadata: Mapping[str, Any],
-    made: Sequence[tuple[Mapping[str, Any], Array]],
-    tolerance: float,
-) -> Report:
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what reading recorded cases of any form may raise into the error of damaged metadata."""
+    try:
+        yield
+    except OptionError as error:
+        raise damaged(path, error) from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise damaged(path, f"its recorded cases make no sense ({type(error).__name__}: {error})") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recorded:
+    """What an artifact records: what is asked, and what the original answered.
+
+    Attributes:
+        head: What comparing needs to know of the outputs.
+        names: Of the pictures.
+        feed: What the artifact's input takes, ``(pictures, height, width, channels)``.
+        batch: Pictures per run.
+        answers: The original's, one row a picture, flat and sampled.
+        steps: Output → the step at which its flattened values were sampled.
+    """
+
+    head: Head
+    names: tuple[str, ...]
+    feed: Array
+    batch: int
+    answers: Arrays
+    steps: dict[str, int]
+
+
+def _read(path: Path, metadata: Mapping[str, Any], made: Sequence[tuple[Mapping[str, Any], Array]]) -> _Recorded:
     feed = np.stack([picture for _, picture in made])
-    if metadata["input"]["dtype"] == "float32":
-        feed = Preprocess.from_json(metadata["preprocess"]).apply(feed.astype(np.float32), np)
-    batch = metadata["input"]["shape"][0] or 1
-    given = run_batched(runner, feed, batch)
-    head = Head.of(metadata["task"], metadata["postprocess"])
-    answers, steps = _answers([case for case, _ in made])
-    if head.nms is None:
+    with _reading(path):
+        if metadata["input"]["dtype"] == "float32":
+            feed = Preprocess.from_json(metadata["preprocess"]).apply(feed.astype(np.float32), np)
+        answers, steps = _answers([case for case, _ in made])
+        head = Head.of(metadata["task"], metadata["postprocess"])
+    lacking = [name for name in _wanted(metadata) if name not in answers]
+    if lacking:
+        raise damaged(path, f"its recorded cases lack {lacking[0]!r}")
+    return _Recorded(
+        head=head,
+        names=tuple(str(case["picture"]) for case, _ in made),
+        feed=feed,
+        batch=metadata["input"]["shape"][0] or 1,
+        answers=answers,
+        steps=steps,
+    )
+
+
+def _wanted(metadata: Mapping[str, Any]) -> list[str]:
+    """Return the outputs and checkpoints that the original's answers must hold; of top-k, all classes are recorded."""
+    outputs = [] if metadata["postprocess"]["top_k"] else [output["name"] for output in metadata["outputs"]]
+    return [*outputs, *(metadata.get("checkpoints") or ())]
+
+
+def _check(runner: Runner, name: str, recorded: _Recorded, tolerance: float) -> Report:
+    answers, steps = recorded.answers, recorded.steps
+    given = run_batched(runner, recorded.feed, recorded.batch)
+    if recorded.head.nms is None:
         given = {
             output: values.reshape(len(values), -1)[:, :: steps.get(output, 1)] for output, values in given.items()
         }
     else:
         answers = {output: _shaped(values, given.get(output)) for output, values in answers.items()}
-    names = [str(case["picture"]) for case, _ in made]
     # That the outputs vary between pictures was shown at export, on all pictures.
-    compared = compare_outputs(head, answers, given, tolerance, vacuity=False, steps=steps)
-    return make_report(runner, name, compared, names, batch, tolerance)
+    compared = compare_outputs(recorded.head, answers, given, tolerance, vacuity=False, steps=steps)
+    return make_report(runner, name, compared, recorded.names, recorded.batch, tolerance)
 
 
 def _shaped(values: Array, like: Array | None) -> Array:

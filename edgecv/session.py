@@ -15,6 +15,7 @@ from edgecv.pictures import Picture, Placement, fit_picture, picture_of_array, p
 from edgecv.preprocess import Fit, Preprocess
 from edgecv.results import Prediction, interpret
 from edgecv.runtime import Arrays, Runner, Runtime
+from edgecv.runtimes.container import damaged
 
 __all__ = ["Session", "known_suffixes", "load", "runtime_of"]
 
@@ -278,15 +279,15 @@ def _preprocess(path: Path, document: dict[str, Any]) -> Preprocess:
     try:
         return Preprocess.from_json(document["preprocess"])
     except (OptionError, TypeError) as error:
-        raise ArtifactError(f"{str(path)!r} has damaged edgecv metadata: {error}. Export it again.") from error
+        raise damaged(path, error) from error
 
 
 def _settings(path: Path, document: dict[str, Any]) -> Nms:
     """Return the settings by which an artifact that gives every anchor is suppressed on the host."""
     try:
         return Nms.from_json((document.get("postprocess") or {}).get("nms") or {})
-    except (OptionError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{str(path)!r} has damaged edgecv metadata: {error}. Export it again.") from error
+    except (OptionError, TypeError) as error:
+        raise damaged(path, error) from error
 
 
 def _picture_input(path: Path, document: dict[str, Any], runner: Runner) -> _PictureInput:
@@ -307,6 +308,5 @@ def _picture_input(path: Path, document: dict[str, Any], runner: Runner) -> _Pic
 def _output_names(document: dict[str, Any], runner: Runner) -> list[str]:
     """Return the outputs in the metadata's order, which no converter changes; the engine's where they differ."""
     names = [info.name for info in runner.outputs]
-    listed = document["outputs"]
-    said = [str(each.get("name")) for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    said = [str(each["name"]) for each in document["outputs"]]
     return said if sorted(said) == sorted(names) else names

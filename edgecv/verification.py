@@ -23,6 +23,7 @@ from edgecv.pictures import fit_picture, picture_of_array, read_picture
 from edgecv.quiet import quiet_frameworks
 from edgecv.report import Check, Report
 from edgecv.runtime import Arrays, Runner, Runtime
+from edgecv.runtimes.container import damaged
 from edgecv.session import runtime_of
 
 if TYPE_CHECKING:
@@ -71,7 +72,14 @@ class Head:
 
     @classmethod
     def of(cls, task: str, postprocess: Mapping[str, Any]) -> "Head":
-        """Read it from a `Deployable.postprocess`, as it stands in an artifact's metadata, too."""
+        """Read it from a `Deployable.postprocess`, as it stands in an artifact's metadata, too.
+
+        Raises:
+            OptionError: A key is missing, or its value is out of range.
+        """
+        lacking = [key for key in ("activation", "top_k") if key not in postprocess]
+        if lacking:
+            raise OptionError(f"postprocess has no key {lacking[0]!r}.")
         nms = postprocess.get("nms")
         return cls(
             task=task,
@@ -121,10 +129,22 @@ def verify(
     pictures = gather_pictures(against, images)
     with quiet_frameworks():
         answers = original_answers(against, pictures)
-    tolerance = TOLERANCES[metadata["precision"]]
+    tolerance = tolerance_of(path, metadata)
     inside = metadata.get("checkpoints") or ()
     runners = [open_quietly(runtime, path, device, inside) for device in devices]
     return merge([verify_runner(runner, name, against, pictures, answers, tolerance) for runner in runners])
+
+
+def tolerance_of(path: Path, metadata: Mapping[str, Any]) -> float:
+    """Return the largest relative difference that an artifact's precision allows.
+
+    Raises:
+        ArtifactError: Its metadata name no precision that has one.
+    """
+    precision = metadata.get("precision")
+    if precision not in TOLERANCES:
+        raise damaged(path, f"'precision' must be one of {', '.join(TOLERANCES)}, got {precision!r}")
+    return TOLERANCES[precision]
 
 
 def open_quietly(runtime: Runtime, path: Path, device: str, expose: Sequence[str] = ()) -> Runner:

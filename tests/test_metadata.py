@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -113,6 +114,29 @@ def test_dump_refuses_what_is_no_json() -> None:
 def test_broken_json_is_one_line(text: str, message: str) -> None:
     with pytest.raises(ArtifactError, match=message):
         metadata.load(text, Path("a.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"task": 4}, "'task' must be a text, got int"),
+        ({"precision": 4}, "'precision' must be a text, got int"),
+        ({"labels": 5}, "'labels' must be a list, got int"),
+        ({"checkpoints": "pre_nms/boxes"}, "'checkpoints' must be a list, got str"),
+        ({"preprocess": None}, "'preprocess' must be an object, got NoneType"),
+        ({"postprocess": [1]}, "'postprocess' must be an object, got list"),
+        ({"verification": "x"}, "'verification' must be an object, got str"),
+        ({"graph_resize": {"mode": "stretch"}}, "'graph_resize' must have height and width"),
+        ({"input": "image"}, "'input' must be an object, got str"),
+        ({"input": {"name": "image", "dtype": "uint8"}}, "'input' must have name, shape and dtype"),
+        ({"input": {"name": "image", "dtype": "uint8", "shape": ["N"]}}, "'input' must have name, shape and dtype"),
+        ({"outputs": [{"name": "boxes"}]}, "'outputs' must have name, shape and dtype"),
+    ],
+)
+def test_a_key_that_holds_what_it_cannot_is_named(change: Any, problem: str, document: dict[str, Any]) -> None:
+    message = f"'a.onnx' has damaged edgecv metadata: {problem}. Export it again."
+    with pytest.raises(ArtifactError, match=f"^{re.escape(message)}$"):
+        metadata.load(json.dumps({**document, **change}), Path("a.onnx"))
 
 
 def test_a_file_without_metadata_is_one_line(bare: Path) -> None:

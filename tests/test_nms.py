@@ -317,6 +317,8 @@ def test_the_reference_computes_overlaps_as_by_hand() -> None:
         ({"pre_nms_top_k": 0}, "pre-nms-top-k must be at least 1, got 0."),
         ({"max_detections": True}, "max-detections must be at least 1, got True."),
         ({"soft_sigma": 0.0}, "soft-sigma must be above 0, got 0.0."),
+        ({"multi_label": "no"}, "multi-label must be true or false, got 'no'."),
+        ({"class_agnostic": 1}, "class-agnostic must be true or false, got 1."),
     ],
 )
 def test_a_setting_out_of_range_is_refused(options: dict[str, Any], message: str) -> None:
@@ -329,3 +331,5 @@ def test_settings_survive_json() -> None:
     assert Nms.from_json(nms.to_json()) == nms
     with pytest.raises(OptionError, match=r"^nms has the unknown key 'sigma'\. Known: class_agnostic, "):
         Nms.from_json({"sigma": 1})
+    with pytest.raises(OptionError, match=r"^nms must be a JSON object, got str\.$"):
+        Nms.from_json("hard")  # type: ignore[arg-type]

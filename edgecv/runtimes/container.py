@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from edgecv.errors import ArtifactError
 
-__all__ = ["Buffer", "mapped", "no_metadata", "one_line", "readable", "unreadable"]
+__all__ = ["Buffer", "damaged", "mapped", "no_metadata", "one_line", "readable", "unreadable"]
 
 Buffer = bytes | mmap.mmap
 
@@ -24,6 +24,11 @@ def no_metadata(path: Path) -> ArtifactError:
     return ArtifactError(
         f"{str(path)!r} has no edgecv metadata: it is cut or edgecv did not write it. Export it again."
     )
+
+
+def damaged(path: Path, problem: object) -> ArtifactError:
+    """Return the error of a file whose edgecv metadata make no sense."""
+    return ArtifactError(f"{str(path)!r} has damaged edgecv metadata: {one_line(problem)}. Export it again.")
 
 
 def one_line(problem: object) -> str:

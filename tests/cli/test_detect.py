@@ -89,6 +89,39 @@ def test_verify_against_the_model_takes_the_decoder_from_the_artifact(model: Pat
         }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda document: document.pop("postprocess"), "its recorded cases make no sense (KeyError: 'postprocess')"),
+        (lambda document: document["postprocess"].pop("top_k"), "postprocess has no key 'top_k'"),
+        (lambda document: document["postprocess"].update(nms=5), "nms must be a JSON object, got int"),
+        (lambda document: document.update(precision="x"), "'precision' must be one of float32, float16, got 'x'"),
+        (
+            lambda document: document["verification"].update(cases=[{}]),
+            "its recorded cases make no sense (KeyError: 'picture')",
+        ),
+        (
+            lambda document: [case["outputs"].pop("count") for case in document["verification"]["cases"]],
+            "its recorded cases lack 'count'",
+        ),
+        (
+            lambda document: [case["outputs"].pop("pre_nms/boxes") for case in document["verification"]["cases"]],
+            "its recorded cases lack 'pre_nms/boxes'",
+        ),
+    ],
+)
+def test_a_detector_s_damaged_metadata_are_one_line(change: Any, problem: str, model: Path, tmp_path: Path) -> None:
+    from edgecv.metadata import seal
+    from edgecv.session import runtime_of
+
+    for path in export(model, tmp_path).values():
+        runtime = runtime_of(path)[1]
+        document = runtime.read_metadata(path)
+        change(document)
+        seal(path, document, runtime)
+        refused(f"{str(path)!r} has damaged edgecv metadata: {problem}. Export it again.", "verify", path)
+
+
 def test_without_suppression_every_anchor_comes_out_and_predict_suppresses(model: Path, tmp_path: Path) -> None:
     inside = export(model, tmp_path)
     picture = model.with_name("photo.png")
@@ -262,3 +295,24 @@ def test_thresholds_of_a_classifier_are_refused(tmp_path: Path) -> None:
         f"{str(path)!r} is no detector: it has no score-threshold.",
         "predict", path, picture, "--score-threshold", "0.5",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [[], ["--activation", "sigmoid"], ["--window", "cell", "--scales", "1,0.5"]])
+def test_an_fcn_s_artifact_is_verified_against_its_classifier_as_it_was_exported(
+    options: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "fcn.onnx"
+    run("export", "lenet5", "--fcn", "--input-size", "64x80", "--to", "onnx", "-o", path, *options)
+    assert run("verify", path, "--against", "lenet5")["passed"]
+
+
+def test_what_cannot_become_the_artifact_s_fcn_is_not_its_original(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "fcn.onnx"
+    run("export", "lenet5", "--fcn", "--input-size", "64x80", "--to", "onnx", "-o", path)
+    outcome = invoke("verify", path, "--against", model)
+    assert outcome.exit_code == 1
+    assert outcome.stderr.strip().splitlines()[-1] == (
+        f"Error: {str(path)!r} is not verified: {str(model)!r} cannot be its original: Layer 'concatenate' gives "
+        "(None, 90, 4), a list of answers and not one for the whole window: 'model' on no picture "
+        "(onnxruntime, none, batch 0)."
+    )
