@@ -28,6 +28,12 @@ __all__ = ["Candidates", "Nms", "Suppress", "non_maximum_suppression"]
 Suppress = Callable[[Any, Any, Any, Any, int, int], Any]
 
 
+# From so many times K anchors on, looking at the K best of them is quicker than looking at all.
+_WORTH_CHOOSING = 2
+# In place of a union of 0, which has nothing in common with anything; the least normal float32.
+_NO_AREA = 2.0**-126
+
+
 @dataclass(frozen=True, kw_only=True)
 class Nms:
     """Settings of non-maximum suppression.
@@ -120,7 +126,7 @@ def non_maximum_suppression(
         ops: ``keras.ops``.
         score_threshold: Scalar tensor in place of the setting.
         iou_threshold: Scalar tensor in place of the setting.
-        suppress: Hard suppression in place of `_greedy`.
+        suppress: Hard suppression in place of `_hard`.
 
     Returns:
         ``boxes (batch, max_detections, 4)``, ``scores (batch, max_detections)``, ``classes`` of the same shape
@@ -135,35 +141,43 @@ def non_maximum_suppression(
         classes = 1 if nms.class_agnostic else int(scores.shape[-1])
         keep = suppress(_ordered(found.boxes, ops), found.scores, found.classes, overlap, classes, rows)
         kept, places = ops.top_k(ops.where(keep, found.scores, 0.0), rows)
+    elif nms.soft_sigma is None:
+        kept, places = _hard(found, threshold, overlap, rows, nms, ops)
     else:
-        kept, places = _greedy(found, threshold, overlap, rows, nms, ops)
+        kept, places = _soft(found, threshold, nms.soft_sigma, rows, nms, ops)
     return _padded(found, kept, places, nms.max_detections, ops)
 
 
 def _candidates(boxes: Any, scores: Any, threshold: Any, nms: Nms, ops: Any) -> Candidates:
     """Return the K best pairs; of equal scores the one of the lower anchor, then class, comes first."""
     anchors, classes = int(scores.shape[1]), int(scores.shape[2])
-    # No comparison with NaN is true.
-    usable = ops.logical_and(scores > threshold, scores < float("inf"))
-    scores = ops.where(usable, scores, 0.0)
-    finite = ops.all(ops.abs(boxes) < float("inf"), axis=-1)
+    most = nms.pre_nms_top_k
+    # 1 for a box of numbers, else 0: products are quicker than choices, and no score is NaN or infinite there.
+    finite = ops.min(ops.cast(ops.abs(boxes) < float("inf"), "float32"), axis=-1)
     if classes == 1 or not nms.multi_label:
-        best, kinds = _best_class(scores, ops)
-        best, places = ops.top_k(ops.where(finite, best, 0.0), min(nms.pre_nms_top_k, anchors))
+        best, kinds = _best_class(_numbers(scores, ops), ops)
+        best, places = ops.top_k(ops.maximum(best, threshold) * finite, min(most, anchors))
+        best = ops.where(best > threshold, best, 0.0)
         return Candidates(_rows(boxes, places, ops), best, _rows(kinds, places, ops))
-    if anchors > nms.pre_nms_top_k:
+    if anchors > _WORTH_CHOOSING * most:
         # A pair among the K best has an anchor among the K whose best class is best. Sorting a thousand
         # anchors is quicker than sorting all pairs; in their old order, so that ties stay as they were.
-        peaks = ops.where(finite, ops.max(scores, axis=-1), 0.0)
-        _, chosen = ops.top_k(peaks, nms.pre_nms_top_k)
-        chosen = -ops.top_k(-chosen, nms.pre_nms_top_k)[0]
+        peaks = ops.max(_numbers(scores, ops), axis=-1)
+        _, chosen = ops.top_k(ops.maximum(peaks, threshold) * finite, most)
+        chosen = -ops.top_k(-chosen, most)[0]
         boxes, scores, finite = (_rows(each, chosen, ops) for each in (boxes, scores, finite))
-        anchors = nms.pre_nms_top_k
-    scores = ops.where(ops.expand_dims(finite, -1), scores, 0.0)
+        anchors = most
+    scores = ops.maximum(_numbers(scores, ops), threshold) * ops.expand_dims(finite, -1)
     pairs = ops.reshape(scores, (-1, anchors * classes))
-    best, places = ops.top_k(pairs, min(nms.pre_nms_top_k, anchors * classes))
+    best, places = ops.top_k(pairs, min(most, anchors * classes))
+    best = ops.where(best > threshold, best, 0.0)
     owners = ops.floor_divide(places, classes)
     return Candidates(_rows(boxes, owners, ops), best, places - owners * classes)
+
+
+def _numbers(scores: Any, ops: Any) -> Any:
+    """Return the scores with 0 where one is NaN or infinity: no comparison with NaN is true."""
+    return ops.where(scores < float("inf"), scores, 0.0)
 
 
 def _best_class(scores: Any, ops: Any) -> tuple[Any, Any]:
@@ -173,13 +187,42 @@ def _best_class(scores: Any, ops: Any) -> tuple[Any, Any]:
     return ops.squeeze(best, -1), ops.cast(ops.squeeze(kinds, -1), "int32")
 
 
-def _greedy(found: Candidates, threshold: Any, overlap: Any, rows: int, nms: Nms, ops: Any) -> tuple[Any, Any]:
+def _hard(found: Candidates, threshold: Any, overlap: Any, rows: int, nms: Nms, ops: Any) -> tuple[Any, Any]:
+    """Return scores and places among the candidates of the chosen ones, both ``(batch, rows)``, 0 past the last."""
+    count = int(found.scores.shape[1])
+    numbers = ops.reshape(ops.arange(count, dtype="int32"), (1, count))
+    sides = _sides(found.boxes, ops)
+    # All that a turn needs of its best one, so that it is fetched at once.
+    columns = [*sides, _area(sides), ops.cast(found.classes, "float32")]
+    table = ops.stack(columns, axis=-1)
+
+    def some_left(turn: Any, left: Any) -> Any:
+        return ops.logical_and(turn < rows, ops.max(left) > threshold)
+
+    def take_best(turn: Any, left: Any) -> tuple[Any, Any]:
+        best, at = ops.top_k(left, 1)
+        at = ops.cast(at, "int32")
+        *corners, area, kind = ops.split(ops.reshape(_rows(table, at, ops), (-1, len(columns))), len(columns), axis=-1)
+        common = _common(sides, corners, ops)
+        iou = common / ops.maximum(columns[4] + area - common, _NO_AREA)
+        # Of a picture that is done, the best one is none; nothing overlaps by 2.
+        gone = iou > ops.where(best > threshold, overlap, 2.0)
+        if not nms.class_agnostic:
+            gone = ops.logical_and(gone, ops.equal(columns[5], kind))
+        # The chosen ones go on as negative numbers.
+        return turn + 1, ops.where(ops.equal(numbers, at), -ops.abs(best), ops.where(gone, 0.0, left))
+
+    _, left = ops.while_loop(some_left, take_best, (ops.zeros((), dtype="int32"), found.scores))
+    kept, places = ops.top_k(-left, rows)
+    return ops.where(kept > 0.0, kept, 0.0), places
+
+
+def _soft(found: Candidates, threshold: Any, sigma: float, rows: int, nms: Nms, ops: Any) -> tuple[Any, Any]:
     """Return scores and places among the candidates of the chosen ones, both ``(batch, rows)``, 0 past the last."""
     count = int(found.scores.shape[1])
     numbers = ops.reshape(ops.arange(count, dtype="int32"), (1, count))
     slots = ops.reshape(ops.arange(rows, dtype="int32"), (1, rows))
-    ordered = _ordered(found.boxes, ops)
-    sides = [ordered[..., index] for index in range(4)]
+    sides = _sides(found.boxes, ops)
 
     def some_left(turn: Any, left: Any, *_: Any) -> Any:
         return ops.logical_and(turn < rows, ops.max(left) > threshold)
@@ -193,10 +236,7 @@ def _greedy(found: Candidates, threshold: Any, overlap: Any, rows: int, nms: Nms
         iou = _overlaps(sides, [_at(side, chosen, ops) for side in sides], ops)
         rivals = ops.equal(found.classes, _rows(found.classes, at, ops)) if not nms.class_agnostic else numbers >= 0
         left = ops.where(chosen, 0.0, left)
-        if nms.soft_sigma is None:
-            left = ops.where(ops.logical_and(rivals, iou > overlap), 0.0, left)
-        else:
-            left = ops.where(rivals, left * ops.exp(iou * iou * (-1.0 / nms.soft_sigma)), left)
+        left = ops.where(rivals, left * ops.exp(iou * iou * (-1.0 / sigma)), left)
         return turn + 1, left, kept, places
 
     empty = ops.zeros_like(found.scores[:, :rows])
@@ -211,6 +251,12 @@ def _ordered(boxes: Any, ops: Any) -> Any:
     return ops.concatenate([first, ops.maximum(first, boxes[..., 2:])], axis=-1)
 
 
+def _sides(boxes: Any, ops: Any) -> list[Any]:
+    """Return left, top, right and bottom, each ``(batch, K)``, of boxes put in order."""
+    ordered = _ordered(boxes, ops)
+    return [ordered[..., index] for index in range(4)]
+
+
 def _at(values: Any, chosen: Any, ops: Any) -> Any:
     """Return each row's value where ``chosen`` is true, ``(batch, 1)``."""
     return ops.sum(ops.where(chosen, values, 0.0), axis=1, keepdims=True)
@@ -218,11 +264,15 @@ def _at(values: Any, chosen: Any, ops: Any) -> Any:
 
 def _overlaps(sides: list[Any], one: list[Any], ops: Any) -> Any:
     """Return the intersection over union of each box with one, ``(batch, K)``; 0 where there is no union."""
+    common = _common(sides, one, ops)
+    return common / ops.maximum(_area(sides) + _area(one) - common, _NO_AREA)
+
+
+def _common(sides: list[Any], one: list[Any], ops: Any) -> Any:
+    """Return the area that each box has in common with one, ``(batch, K)``."""
     width = ops.minimum(sides[2], one[2]) - ops.maximum(sides[0], one[0])
     height = ops.minimum(sides[3], one[3]) - ops.maximum(sides[1], one[1])
-    common = ops.maximum(width, 0.0) * ops.maximum(height, 0.0)
-    union = _area(sides) + _area(one) - common
-    return ops.where(common > 0.0, common / ops.where(union > 0.0, union, 1.0), 0.0)
+    return ops.maximum(width, 0.0) * ops.maximum(height, 0.0)
 
 
 def _area(sides: list[Any]) -> Any:

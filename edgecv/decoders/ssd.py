@@ -180,7 +180,9 @@ class Ssd:
         else:
             centres, sizes = ops.split(encodings, 2, axis=-1)
         centres = centres * constant(anchors[:, 2:] * variances[:2], ops) + constant(anchors[:, :2], ops)
-        halves = ops.exp(sizes * constant(variances[2:], ops)) * constant(anchors[:, 2:] / 2, ops)
+        # One number an anchor: engines are slow at products with rows of two.
+        scales = np.tile(variances[2:], (len(anchors), 1))
+        halves = ops.exp(sizes * constant(scales, ops)) * constant(anchors[:, 2:] / 2, ops)
         return corners(centres, halves, ops)
 
     def _scores(self, scores: Any, ops: Any) -> Any:

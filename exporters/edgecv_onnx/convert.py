@@ -96,7 +96,41 @@ def _convert_erfc(graph: Any, node: Any, name: str, _: Any) -> None:
     graph.make_node("Sub", operands, name=name, outputs=outputs, shapes=shapes, dtypes=dtypes)
 
 
-HANDLERS = {"Erfc": (_convert_erfc, []), "SelectV2": (_convert_where, []), **suppression.HANDLERS}
+def _convert_gather(graph: Any, node: Any, name: str, args: Any) -> None:
+    """Write gather without what keras.ops.take does to negative indices: ONNX counts those from the end itself."""
+    from tf2onnx.onnx_opset.tensor import GatherV2
+
+    plain = _plain_indices(graph, node)
+    if plain is not None:
+        graph.replace_input(node, node.input[1], plain, 1)
+    write = GatherV2.version_12 if graph.opset >= 12 else GatherV2.version_1
+    write(graph, node, name=name, args=args)
+
+
+def _plain_indices(graph: Any, node: Any) -> str | None:
+    """Return i where the indices are ``where(i < 0, i + rows, i)``, and None otherwise."""
+    where, shape, axis = node.inputs[1], graph.get_shape(node.input[0]), node.inputs[2]
+    if where.type not in ("SelectV2", "Where") or not axis.is_const() or shape is None:
+        return None
+    below, moved, plain = where.inputs[0], where.inputs[1], str(where.input[2])
+    if below.type != "Less" or moved.type not in ("Add", "AddV2") or moved.input[0] != plain:
+        return None
+    # tf2onnx casts integers for the comparison.
+    given, zero = (each.inputs[0] if each.type == "Cast" else each for each in below.inputs)
+    rows = moved.inputs[1]
+    if plain not in given.output or not (zero.is_const() and rows.is_const()):
+        return None
+    height = shape[int(axis.get_tensor_value())]
+    same = np.all(zero.get_tensor_value() == 0) and np.all(rows.get_tensor_value() == height)
+    return plain if same else None
+
+
+HANDLERS = {
+    "Erfc": (_convert_erfc, []),
+    "GatherV2": (_convert_gather, []),
+    "SelectV2": (_convert_where, []),
+    **suppression.HANDLERS,
+}
 
 
 @contextlib.contextmanager

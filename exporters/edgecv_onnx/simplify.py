@@ -3,6 +3,10 @@
 A per-channel multiplication and addition that no convolution could take (BatchNorm in front of an
 activation, as in DenseNet) becomes one BatchNormalization again: ONNX Runtime keeps its blocked layout
 through that, but not through Mul and Add (DenseNet-121 on one thread: 69 instead of 89 ms).
+
+A choice between a tensor and 0 by whether it is below infinity becomes ThresholdedRelu of its negative, of
+which NaN is no more above minus infinity than infinity is: one pass without branches, where ONNX Runtime's
+Where takes three with them (672,000 scores: 0.1 instead of 0.5 to 1.4 ms).
 """
 
 from typing import Any
@@ -17,6 +21,7 @@ __all__ = ["simplify"]
 def simplify(graph: Graph) -> None:
     """Simplify in place."""
     _restore_normalization(graph)
+    _restore_threshold(graph)
     graph.prune()
 
 
@@ -39,6 +44,38 @@ def _restore_normalization(graph: Graph) -> None:
         graph.absorb(mul, add)
         gone.append(add)
     graph.remove(gone)
+
+
+def _restore_threshold(graph: Graph) -> None:
+    producers = graph.producers()
+    for where in list(graph.nodes):
+        less = producers.get(where.input[0]) if where.op_type == "Where" else None
+        if less is None or less.op_type != "Less" or less.input[0] != where.input[1]:
+            continue
+        if _is_scalar(graph, less.input[1], np.inf) and _is_scalar(graph, where.input[2], 0.0):
+            _become_threshold(graph, where)
+
+
+def _is_scalar(graph: Graph, name: str, value: float) -> bool:
+    constant = graph.constants.get(name)
+    return constant is not None and constant.dtype == np.float32 and constant.size == 1 and constant.item() == value
+
+
+def _become_threshold(graph: Graph, where: Any) -> None:
+    from onnx import helper
+
+    data, output, name = where.input[1], where.output[0], where.name
+    turned, kept = f"{output}/turned", f"{output}/kept"
+    made = [
+        helper.make_node("Neg", [data], [turned], name=f"{name}/turn"),
+        helper.make_node("ThresholdedRelu", [turned], [kept], name=f"{name}/keep", alpha=-np.inf),
+        helper.make_node("Neg", [kept], [output], name=name),
+    ]
+    origin = graph.origin(where)
+    for node in made[:2]:
+        graph.origins[node.output[0]] = origin
+    place = graph.nodes.index(where)
+    graph.nodes[place : place + 1] = made
 
 
 def _become_normalization(node: Any, inputs: list[str]) -> None:

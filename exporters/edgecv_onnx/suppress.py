@@ -22,13 +22,14 @@ def suppress(boxes: Any, scores: Any, classes: Any, overlap: Any, kinds: int, ro
     """
     import tensorflow as tf
 
-    own = scores[:, :, None]
+    own = tf.expand_dims(scores, 1)
     if kinds > 1:
-        own = tf.where(classes[:, :, None] == np.arange(kinds, dtype=np.int32), own, 0.0)
+        numbers = np.arange(kinds, dtype=np.int32)[:, None]
+        own = tf.where(tf.equal(tf.expand_dims(classes, 1), numbers), own, 0.0)
     count = int(scores.shape[1])
     _, kept, _, _ = tf.raw_ops.CombinedNonMaxSuppression(
-        boxes=boxes[:, :, None, :],
-        scores=own,
+        boxes=tf.expand_dims(boxes, 2),
+        scores=tf.transpose(own, (0, 2, 1)),  # `_convert` turns it back, and the two cancel
         max_output_size_per_class=rows,
         max_total_size=count,
         iou_threshold=overlap,
