@@ -64,6 +64,7 @@ class OnnxExporter:
         from edgecv.lowering import lower
         from edgecv_onnx.convert import convert
         from edgecv_onnx.fold import fold
+        from edgecv_onnx.loops import settle_loops
         from edgecv_onnx.names import rename
         from edgecv_onnx.simplify import simplify
         from edgecv_onnx.suppress import suppress
@@ -73,6 +74,7 @@ class OnnxExporter:
         graph = convert(lowered, source, opsets=range(_OLDEST, _NEWEST + 1) if self.opset is None else (self.opset,))
         fold(graph)
         simplify(graph)
+        settle_loops(graph)
         if self.opset is None:
             graph.opset = lowest_opset(graph)
         layers = rename(graph, lowered)

@@ -1,13 +1,13 @@
 """A small mutable view of an ONNX graph: nodes, and constants as NumPy arrays that are never copied into protos."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Graph", "attribute", "reads", "rename_tensors", "set_attribute", "with_nested"]
+__all__ = ["Graph", "attribute", "bodies", "reads", "rename_tensors", "set_attribute", "walked", "with_nested"]
 
 
 @dataclass
@@ -75,37 +75,40 @@ class Graph:
 
         tf2onnx' order differs between processes; this one depends on the structure alone.
         """
-        producers = self.producers()
-        ordered: list[Any] = []
-        done: set[int] = set()
-        stack: list[tuple[Any, bool]] = [
-            (producers[output.name], False) for output in reversed(self.outputs) if output.name in producers
-        ]
-        while stack:
-            node, ready = stack.pop()
-            if ready:
-                ordered.append(node)
-                continue
-            if id(node) in done:
-                continue
-            done.add(id(node))
-            stack.append((node, True))
-            stack += [(producers[name], False) for name in reversed(reads(node)) if name in producers]
-        self.nodes = ordered
-        used = Counter(name for node in ordered for name in reads(node)) + Counter(o.name for o in self.outputs)
+        self.nodes = walked(self.nodes, [output.name for output in self.outputs])
+        used = Counter(name for node in self.nodes for name in reads(node)) + Counter(o.name for o in self.outputs)
         self.constants = {name: self.constants[name] for name in self.constants if used[name]}
+
+
+def walked(nodes: Iterable[Any], outputs: Sequence[str]) -> list[Any]:
+    """Return the nodes that some outputs need, as a walk from these meets them: each after those that it reads."""
+    producers = {name: node for node in nodes for name in node.output}
+    ordered: list[Any] = []
+    done: set[int] = set()
+    stack = [(producers[name], False) for name in reversed(outputs) if name in producers]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            ordered.append(node)
+            continue
+        if id(node) in done:
+            continue
+        done.add(id(node))
+        stack.append((node, True))
+        stack += [(producers[name], False) for name in reversed(reads(node)) if name in producers]
+    return ordered
 
 
 def reads(node: Any) -> list[str]:
     """Return the tensors that a node reads: its inputs, and what its subgraphs take from outside."""
-    return [*node.input, *(name for body in _bodies(node) for name in _captured(body))]
+    return [*node.input, *(name for body in bodies(node) for name in _captured(body))]
 
 
 def with_nested(nodes: Iterable[Any]) -> Iterator[Any]:
     """Yield nodes, and those of their subgraphs."""
     for node in nodes:
         yield node
-        for body in _bodies(node):
+        for body in bodies(node):
             yield from with_nested(body.node)
 
 
@@ -115,14 +118,14 @@ def rename_tensors(nodes: Iterable[Any], renamed: Mapping[str, str]) -> None:
         for tensors in (node.input, node.output):
             for index, tensor in enumerate(tensors):
                 tensors[index] = renamed.get(tensor, tensor)
-        for body in _bodies(node):
+        for body in bodies(node):
             captured = set(_captured(body))
             inside = {name: new for name, new in renamed.items() if name in captured}
             if inside:
                 rename_tensors(body.node, inside)
 
 
-def _bodies(node: Any) -> list[Any]:
+def bodies(node: Any) -> list[Any]:
     """Return the subgraphs of a node, such as a loop's body."""
     return [attr.g for attr in node.attribute if attr.HasField("g")]
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from edgecv.lowering import LoweredGraph, unique_name
-from edgecv_onnx.graph import Graph, reads, rename_tensors
+from edgecv_onnx.graph import Graph, bodies, reads, rename_tensors
 
 __all__ = ["rename"]
 
@@ -29,8 +29,36 @@ def rename(graph: Graph, lowered: LoweredGraph) -> dict[str, str]:
             # The last node of a layer carries its output; nodes come in topological order.
             layers[path] = renamed.get(node.output[0], node.output[0])
     rename_tensors(graph.nodes, renamed)
+    for node in graph.nodes:
+        for body in bodies(node):
+            _rename_body(body, node.name)
     _rename_constants(graph, lowered, taken)
     return layers
+
+
+def _rename_body(body: Any, name: str) -> None:
+    """Name what is inside a subgraph, such as a loop's body, by its owner and its place; drop unread constants."""
+    body.name = f"{name}/body"
+    del body.value_info[:]
+    renamed = {info.name: f"{body.name}/input_{index}" for index, info in enumerate(body.input)}
+    used = list(dict.fromkeys(tensor for node in body.node for tensor in reads(node)))
+    kept = sorted((tensor for tensor in body.initializer if tensor.name in used), key=lambda one: used.index(one.name))
+    copies = [type(tensor).FromString(tensor.SerializeToString()) for tensor in kept]
+    del body.initializer[:]
+    for place, tensor in enumerate(copies):
+        renamed[tensor.name] = tensor.name = f"{body.name}/constant_{place}"
+    body.initializer.extend(copies)
+    for place, node in enumerate(body.node):
+        node.name = f"{body.name}/{node.op_type}_{place}"
+        renamed.update({tensor: f"{node.name}:{index}" for index, tensor in enumerate(node.output) if tensor})
+        for inner in bodies(node):
+            _rename_body(inner, node.name)
+    rename_tensors(body.node, renamed)
+    for info in (*body.input, *body.output):
+        info.name = renamed.get(info.name, info.name)
+        for side in info.type.tensor_type.shape.dim:
+            if side.HasField("dim_param"):  # a name that tf2onnx numbers in the order of its sets
+                side.ClearField("dim_param")
 
 
 def _rename_constants(graph: Graph, lowered: LoweredGraph, taken: set[str]) -> None:

@@ -1,7 +1,9 @@
 """What an ONNX artifact is made of, read by the onnx package."""
 
+import functools
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import onnx
 import pytest
 from edgecv_onnx import OnnxExporter
 from edgecv_onnx.graph import Graph, with_nested
+from edgecv_onnx.loops import settle_loops
+from edgecv_onnx.names import rename
 from edgecv_onnx.write import lowest_opset
 from keras import layers
 from onnx import TensorProto, helper, numpy_helper
@@ -19,6 +23,7 @@ import edgecv
 from edgecv.deployable import Deployable
 from edgecv.errors import ConversionError, OptionError
 from edgecv.exporter import Exporter
+from edgecv.lowering import LoweredGraph
 from edgecv.nms import Nms
 from edgecv.weights.random import randomize
 
@@ -175,6 +180,42 @@ def test_the_opset_suffices_for_a_loop_s_body_too() -> None:
     body = helper.make_graph([helper.make_node("Trilu", ["a"], ["b"])], "body", [], [])
     loop = helper.make_node("Loop", ["most", "", "x"], ["y"], body=body)
     assert lowest_opset(Graph(nodes=[loop], constants={}, inputs=[], outputs=[], opset=15)) == 14
+
+
+def test_a_loop_s_order_depends_on_what_it_computes_alone() -> None:
+    """Two counters and a limit that stays: in any order of variables and nodes, the settled loop is the same."""
+
+    def settled(order: Sequence[int], names: Sequence[str]) -> bytes:
+        value = functools.partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT, shape=[])
+        variables = [
+            ("zero", helper.make_node("Add", [f"{names[0]}_in", "limit_in"], [f"{names[0]}_out"])),
+            ("zero", helper.make_node("Mul", [f"{names[1]}_in", "limit_in"], [f"{names[1]}_out"])),
+            ("most", helper.make_node("Identity", ["limit_in"], ["limit_out"])),
+        ]
+        chosen = [(*variables[place], [*names, "limit"][place]) for place in order]
+        body = helper.make_graph(
+            [helper.make_node("Identity", ["go_in"], ["go_out"]), *(node for _, node, _ in chosen)],
+            "body",
+            [value(f"{name}_in") for name in ("turn", "go", *(name for *_, name in chosen))],
+            [value(f"{name}_out") for name in ("go", *(name for *_, name in chosen))],
+        )
+        inputs = ["turns", "yes", *(start for start, *_ in chosen)]
+        loop = helper.make_node("Loop", inputs, [name for *_, name in chosen], body=body)
+        total = helper.make_node("Sub", names, ["total"])
+        starts = {"zero": np.zeros((), np.float32), "most": np.ones((), np.float32)}
+        constants = {**starts, "turns": np.array(3), "yes": np.array(True)}
+        graph = Graph(nodes=[loop, total], constants=constants, inputs=[], outputs=[value("total")], opset=13)
+        settle_loops(graph)
+        layers = LoweredGraph(
+            function=None, graph_def=None, input_name="", output_names={}, checkpoints={}, thresholds={}, kernels={},
+            kernel_names={}, layers={},
+        )  # fmt: skip
+        rename(graph, layers)
+        return b"".join(node.SerializeToString(deterministic=True) for node in graph.nodes)
+
+    expected = settled((0, 1, 2), ("a", "b"))
+    for order in itertools.permutations(range(3)):
+        assert settled(order, ("x", "y")) == expected
 
 
 @pytest.mark.parametrize("batch", [1, None], ids=["1", "dynamic"])

@@ -7,15 +7,26 @@ from pathlib import Path
 
 EXPORT = """
 import importlib.util, sys
+from dataclasses import replace
 from pathlib import Path
 import edgecv
+from edgecv.nms import Nms
 
 specification = importlib.util.spec_from_file_location("networks", sys.argv[1])
 networks = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(networks)
-for name in ("lenet5", "separable"):
+fcn = edgecv.to_fcn(networks.build("lenet5"))
+scales = replace(fcn.edgecv_info.decoder, scales=(1.0, 0.75, 0.5))
+originals = {
+    "lenet5": networks.deployable("lenet5"),
+    "separable": networks.deployable("separable"),
+    "detector": networks.deployable("detector", batch=None),
+    "soft": networks.deployable("detector", nms=Nms(soft_sigma=0.5), batch=None, resize="letterbox"),
+    "fcn": edgecv.deploy(fcn, preprocess="0-1", input_size=(64, 80), decoder=scales),
+}
+for name, original in originals.items():
     for form in ("onnx", "tflite"):
-        artifact = edgecv.export(networks.deployable(name), to=form, path=Path(sys.argv[2]) / f"{name}.{form}")
+        artifact = edgecv.export(original, to=form, path=Path(sys.argv[2]) / f"{name}.{form}")
         print(artifact.path.name, artifact.sha256)
 """
 
@@ -34,5 +45,6 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
     printed = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], printed
     first, second = (output.splitlines() for output, _ in printed)
-    assert [line.split()[0] for line in first] == ["lenet5.onnx", "lenet5.tflite", "separable.onnx", "separable.tflite"]
+    names = ["lenet5", "separable", "detector", "soft", "fcn"]
+    assert [line.split()[0] for line in first] == [f"{name}.{form}" for name in names for form in ("onnx", "tflite")]
     assert first == second
