@@ -86,7 +86,8 @@ def compare_detections(
         else:
             note = "no box on any recorded picture: suppression was run, and found nothing"
     matched = _match_all(expected, found, nms, tolerance, _score_tolerance(answers, expected, activation, tolerance))
-    return {**compared, "detections": dataclasses.replace(matched, note=matched.note or note)}
+    said = "; ".join(each for each in (note, matched.note) if each)
+    return {**compared, "detections": dataclasses.replace(matched, note=said)}
 
 
 def compare_anchors(

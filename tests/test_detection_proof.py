@@ -191,6 +191,17 @@ def test_without_any_box_the_threshold_is_lowered() -> None:
     assert "detections" in problems(compared(sound, other))
 
 
+def test_excuses_hide_no_other_note() -> None:
+    boxes, above = many((NEAR, 0.25001))
+    _, below = many((NEAR, 0.24999))
+    sound, other = answers(boxes, *above), answers(boxes, *below)
+    lists = {name: values for name, values in other.items() if not name.startswith("pre_nms/")}
+    assert compared(sound, lists)["detections"].note == (
+        "the artifact does not show what goes into its suppression: only final lists were matched; "
+        "1 of 241 boxes differ where rounding decides"
+    )
+
+
 def test_sampled_anchors_are_compared_where_they_were_sampled() -> None:
     sound = answers([LEFT, RIGHT, NEAR], [0.9, 0.8, 0.7])
     recorded = {**sound, "pre_nms/boxes": sound["pre_nms/boxes"].reshape(1, -1)[:, ::5]}
