@@ -106,7 +106,7 @@ class Session:
         self._preprocess = _preprocess(path, document)
         # Where the graph resizes, pictures go in as they are.
         self._fit = Fit() if document.get("graph_resize") else self._preprocess.fit
-        self._nms = _settings(path, document)
+        self._baked = self._nms = _settings(path, document)
         self._input = _picture_input(path, document, runner)
         self._outputs = _output_names(document, runner)
         self._labels = [str(label) for label in document.get("labels") or ()]
@@ -145,20 +145,27 @@ class Session:
             return
         if self.metadata["task"] != "detection":
             raise OptionError(f"{str(self.path)!r} is no detector: it has no {next(iter(given)).replace('_', '-')}.")
+        settings = replace(self._nms, **given)  # checks them
         inputs = {info.name for info in self._runner.optional_inputs}
         on_host = "count" not in self._outputs
-        baked = self._nms
-        self._nms = replace(baked, **given)  # checks them
         for name, value in given.items():
-            if name in inputs:
-                self._thresholds[name] = np.array(value, np.float32)
-            elif not on_host and (name != "score_threshold" or value < baked.score_threshold):
-                raise OptionError(
-                    f"{str(self.path)!r} has {name.replace('_', '-')} {getattr(baked, name)} baked in: "
-                    f"it cannot become {value}. Export it with that, or to a format with optional inputs."
-                )
-            elif not on_host:
-                self._least_score = value
+            if not on_host and name not in inputs:
+                self._check_baked(name, value)
+        self._nms = settings
+        self._thresholds |= {name: np.array(value, np.float32) for name, value in given.items() if name in inputs}
+        if score is not None and not on_host and "score_threshold" not in inputs:
+            self._least_score = score
+
+    def _check_baked(self, name: str, value: float) -> None:
+        """Refuse a threshold that the artifact has no input for; boxes below a higher score can be dropped."""
+        option, baked = name.replace("_", "-"), getattr(self._baked, name)
+        if name == "iou_threshold" and self._baked.soft_sigma is not None:
+            raise OptionError(f"{str(self.path)!r} has soft suppression, which knows no {option}. Leave it out.")
+        if name != "score_threshold" or value < baked:
+            raise OptionError(
+                f"{str(self.path)!r} has {option} {baked} baked in: it cannot become {value}. "
+                "Export it with that, or to a format with optional inputs."
+            )
 
     # A str is a Sequence of str, too; the first signature is the one that counts.
     @overload

@@ -156,6 +156,32 @@ def test_thresholds_of_predict(model: Path, tmp_path: Path) -> None:
     refused("score-threshold must be in 0…1, got 1.5.", "predict", made["onnx"], picture, "--score-threshold", "1.5")
 
 
+def test_thresholds_of_a_session_can_be_raised_and_lowered_again(model: Path, tmp_path: Path) -> None:
+    from edgecv.errors import OptionError
+    from edgecv.session import load
+
+    for form, path in export(model, tmp_path, "--score-threshold", "0.3").items():
+        session, picture = load(path), model.with_name("photo.png")
+        before = session.predict(picture)
+        session.set_thresholds(score=0.5)
+        assert len(session.predict(picture)) < len(before)
+        if form == "tflite":
+            with pytest.raises(OptionError, match=r"^'.*' has iou-threshold 0\.6 baked in: it cannot become 0\.5\. "):
+                session.set_thresholds(score=0.9, iou=0.5)
+            # What is refused changes nothing.
+            assert len(session.predict(picture)) > 0
+        session.set_thresholds(score=0.3)
+        assert session.predict(picture) == before
+
+
+def test_soft_suppression_has_no_overlap_to_set(model: Path, tmp_path: Path) -> None:
+    for path in export(model, tmp_path, "--soft-nms").values():
+        refused(
+            f"{str(path)!r} has soft suppression, which knows no iou-threshold. Leave it out.",
+            "predict", path, model.with_name("photo.png"), "--iou-threshold", "0.5",
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "options",
     [
