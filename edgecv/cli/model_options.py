@@ -33,6 +33,9 @@ __all__ = [
 # Bodla et al., 2017, section 4: the value of their experiments.
 _SOFT_SIGMA = 0.5
 
+_NMS_VALUES = ("score_threshold", "iou_threshold", "max_detections", "pre_nms_top_k")
+_NMS_FLAGS = ("class_agnostic", "best_class", "soft_nms")
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -119,7 +122,7 @@ def detection_options(command: Command) -> Command:
     """Add ``--fcn``, ``--decoder`` and the settings of non-maximum suppression."""
     options = (
         click.option("--fcn", is_flag=True, help="Turn a classifier into a detector that slides over larger pictures."),
-        click.option("--window", type=click.Choice(["pool", "cell"]), default="pool", help="With --fcn; see `fcn`."),
+        click.option("--window", type=click.Choice(["pool", "cell"]), help="With --fcn, as in `fcn`. Default: pool."),
         click.option("--scales", type=parse_scales, metavar="1,0.75,…", help="With --fcn: sizes at which it looks."),
         click.option("--decoder", metavar="NAME|FILE.json", help="How a detector's outputs become boxes."),
         click.option("--nms/--no-nms", default=True, show_default=True, help="Non-maximum suppression in the graph."),
@@ -208,7 +211,12 @@ def make_deployable(model: str, options: Mapping[str, Any]) -> "Deployable":
         from edgecv.fcn import to_fcn
 
         name = network.edgecv_info.name
-        network = to_fcn(network, window=options["window"])
+        network = to_fcn(network, window=options["window"] or "pool")
+    elif options["window"] is not None:
+        raise OptionError("--window is for a classifier that becomes an FCN: use it with --fcn.")
+    decoder = _decoder(network, options)
+    if decoder is None:
+        _refuse_detection_options(network, options)
     return deploy(
         network,
         name=name,
@@ -219,40 +227,53 @@ def make_deployable(model: str, options: Mapping[str, Any]) -> "Deployable":
         input_size=options["input_size"],
         input_dtype=options["input_dtype"],
         batch=options["batch"] or None,
-        decoder=_decoder(network, options),
+        decoder=decoder,
         nms=nms,
         resize=options["resize"],
     )
 
 
 def _decoder(network: Any, options: Mapping[str, Any]) -> "Decoder | None":
-    """Return the decoder that the options ask for; None for the network's own."""
+    """Return the decoder that the options ask for, else the network's own; None for what is no detector."""
     from edgecv.decoders import SlidingWindow, read_decoder
 
-    decoder = read_decoder(options["decoder"]) if options["decoder"] is not None else None
-    if options["scales"] is None:
-        return decoder
     info = getattr(network, "edgecv_info", None)
-    own = decoder or (info.decoder if info else None)
+    own = info.decoder if info else None
+    if options["decoder"] is not None:
+        own = read_decoder(options["decoder"])
+    if options["scales"] is None:
+        return own
     if not isinstance(own, SlidingWindow):
         raise OptionError("--scales is for the decoder sliding_window: use it with --fcn or an FCN's file.")
     return replace(own, scales=options["scales"])
+
+
+def _refuse_detection_options(network: Any, options: Mapping[str, Any]) -> None:
+    given = [*_nms_options(options), *(() if options["nms"] else ("no_nms",))]
+    if given:
+        raise OptionError(
+            f"--{given[0].replace('_', '-')} is for detectors; {network.name!r} is none. "
+            "Give --decoder, make one of a classifier with --fcn, or leave it out."
+        )
+
+
+def _nms_options(options: Mapping[str, Any]) -> list[str]:
+    """Return which settings of suppression were given."""
+    values = [name for name in _NMS_VALUES if options[name] is not None]
+    return [*values, *(name for name in _NMS_FLAGS if options[name])]
 
 
 def _nms(options: Mapping[str, Any]) -> "Nms | None":
     """Return the settings of suppression; None for ``--no-nms``, which goes with none of them."""
     from edgecv.nms import Nms
 
-    names = ("score_threshold", "iou_threshold", "max_detections", "pre_nms_top_k")
-    given = {name: options[name] for name in names if options[name] is not None}
-    flags = [name for name in ("class_agnostic", "best_class", "soft_nms") if options[name]]
+    given = _nms_options(options)
     if not options["nms"]:
-        if given or flags:
-            name = [*given, *flags][0].replace("_", "-")
-            raise OptionError(f"--{name} has no meaning with --no-nms. Leave one of them out.")
+        if given:
+            raise OptionError(f"--{given[0].replace('_', '-')} has no meaning with --no-nms. Leave one of them out.")
         return None
     return Nms(
-        **given,
+        **{name: options[name] for name in given if name in _NMS_VALUES},
         class_agnostic=options["class_agnostic"],
         multi_label=not options["best_class"],
         soft_sigma=_SOFT_SIGMA if options["soft_nms"] else None,

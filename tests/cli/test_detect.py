@@ -268,6 +268,7 @@ def refused(message: str, *arguments: Any) -> None:
             "--resize needs pictures as input: use it with --input uint8.",
         ),
         (["--top-k", "3"], "--top-k is for classifiers; this network is no classifier."),
+        (["--window", "cell"], "--window is for a classifier that becomes an FCN: use it with --fcn."),
     ],
 )
 def test_options_that_cannot_work_are_refused(options: list[str], message: str, model: Path, tmp_path: Path) -> None:
@@ -310,6 +311,19 @@ def test_a_window_larger_than_the_picture_is_refused(tmp_path: Path) -> None:
         "Error: decoder 'sliding_window': the window of 32x32 pixels is larger than the picture of 16x16. "
         "Choose a larger --input-size or larger scales."
     )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--score-threshold", "0"], ["--max-detections", "5"], ["--class-agnostic"], ["--soft-nms"], ["--no-nms"]],
+)
+def test_suppression_of_a_classifier_is_refused(options: list[str], tmp_path: Path) -> None:
+    refused(
+        f"{options[0]} is for detectors; 'lenet5' is none. "
+        "Give --decoder, make one of a classifier with --fcn, or leave it out.",
+        "export", "lenet5", "--to", "onnx", "-o", tmp_path / "x.onnx", *options,
+    )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_thresholds_of_a_classifier_are_refused(tmp_path: Path) -> None:
