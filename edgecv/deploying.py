@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from edgecv.architecture import Task
@@ -84,48 +84,88 @@ def deploy(
     _check_values(batch or 1, size, channels)
     scaling, notes = _scaling(info, preprocess)
     scaling.check_channels(channels)
-    outputs = flat_tensors(network.outputs)
     decoder = read_decoder(decoder) if isinstance(decoder, str) else decoder or info.decoder
-    task: Task = "detection" if decoder else info.task or _guess_task(outputs)
-    classes = outputs[0].shape[-1] if task == "classification" else None
-    detection = None
     if decoder is None:
-        added, total, said = _activation(network, outputs[:1] if task == "classification" else [], activation)
+        head = _other_head(network, info.task, activation)
     else:
-        order = decoder_order(network, decoder.outputs)
-        window = decoder if isinstance(decoder, SlidingWindow) else None
-        scores = [outputs[order[0]]] if window and window.takes_probabilities(len(order)) else []
-        added, total, said = _activation(network, scores, activation)
-        passed = window is not None and window.passes_scores(len(order))
-        detection = DetectionHead(
-            decoder=decoder,
-            nms=nms,
-            score_activation=total if passed else getattr(decoder, "score_activation", "none"),
-        )
+        head = _detection_head(network, decoder, nms, activation, size=size, channels=channels)
         scaling = _whole_picture(scaling)
-        for each in detection.sizes(size):
-            check_size(network, each)
-        classes = decoder.check(_detector_shapes(network, detection, size, channels), size)
-    for note in (*notes, *said):
+    for note in (*notes, *head.notes):
         _LOGGER.warning(note)
+    names = head.detection.output_names if head.detection else _output_names(network, head.task, head.activation, top_k)
     return Deployable(
         network=network,
         name=name or info.name,
-        task=task,
+        task=head.task,
         input_size=size,
         channels=channels,
         preprocess=scaling,
-        output_names=detection.output_names if detection else _output_names(network, task, total, top_k),
+        output_names=names,
         input_dtype=input_dtype,
         batch=batch,
-        added_activation=added,
-        activation=total,
-        top_k=_checked_top_k(top_k, task, classes),
-        detection=detection,
-        resize=_checked_resize(resize, task, input_dtype),
-        labels=_checked_labels(tuple(labels) if labels is not None else info.labels, classes),
+        added_activation=head.added,
+        activation=head.activation,
+        top_k=_checked_top_k(top_k, head.task, head.classes),
+        detection=head.detection,
+        resize=_checked_resize(resize, head.task, input_dtype),
+        labels=_checked_labels(tuple(labels) if labels is not None else info.labels, head.classes),
         weights_source=info.weights_source,
-        notes=(*info.notes, *notes, *said),
+        notes=(*info.notes, *notes, *head.notes),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Head:
+    """What a network's outputs mean.
+
+    Attributes:
+        task: The task.
+        classes: Number of classes, where there are any.
+        added: Activation to add to the class scores.
+        activation: What the class scores went through in all.
+        detection: Decoder and suppression of a detector.
+        notes: What the user should know.
+    """
+
+    task: Task
+    classes: int | None
+    added: Activation
+    activation: Activation
+    detection: DetectionHead | None = None
+    notes: tuple[str, ...]
+
+
+def _other_head(network: "keras.Model", task: Task | None, option: ActivationOption) -> _Head:
+    outputs = flat_tensors(network.outputs)
+    task = task or _guess_task(outputs)
+    scores = outputs[:1] if task == "classification" else []
+    added, activation, notes = _activation(network, scores, option)
+    classes = scores[0].shape[-1] if scores else None
+    return _Head(task=task, classes=classes, added=added, activation=activation, notes=notes)
+
+
+def _detection_head(
+    network: "keras.Model",
+    decoder: "Decoder",
+    nms: Nms | None,
+    option: ActivationOption,
+    *,
+    size: tuple[int, int],
+    channels: int,
+) -> _Head:
+    order = decoder_order(network, decoder.outputs)
+    window = decoder if isinstance(decoder, SlidingWindow) else None
+    # Only a classifier's scores may lack their activation; other decoders have their own.
+    scores = [flat_tensors(network.outputs)[order[0]]] if window and window.takes_probabilities(len(order)) else []
+    added, activation, notes = _activation(network, scores, option)
+    passed = window is not None and window.passes_scores(len(order))
+    undone = activation if passed else getattr(decoder, "score_activation", "none")
+    detection = DetectionHead(decoder=decoder, nms=nms, score_activation=undone)
+    for each in detection.sizes(size):
+        check_size(network, each)
+    classes = decoder.check(_detector_shapes(network, detection, size, channels), size)
+    return _Head(
+        task="detection", classes=classes, added=added, activation=activation, detection=detection, notes=notes
     )
 
 
