@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["TOLERANCES", "Array", "Comparison", "compare", "compare_top_k", "failed", "take_off"]
+__all__ = ["TOLERANCES", "VACUITY", "Array", "Comparison", "compare", "compare_top_k", "failed", "take_off"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # Relative differences, from the contract: float32 rounding through 150 layers reaches 1e-5; a wrong
 # epsilon, padding or channel moves outputs by 1e-3 and more. float16 has 11 bits.
 TOLERANCES = {"float32": 1e-4, "float16": 5e-3}
-# Outputs that hardly vary between pictures would let any artifact pass.
-_VACUITY = 10
+# Outputs that vary by fewer tolerances between pictures would let any artifact pass.
+VACUITY = 10
 # Below this a float32 softmax has lost its digits.
 _SMALLEST = 1e-30
 # Two steps of float32 below 1: a sigmoid has no finer digits in every engine (ONNX Runtime's is off by 1.2e-7).
@@ -211,11 +211,11 @@ def _vacuous(a: Array, known: Array, tolerance: float) -> str:
     several = np.sum(known, axis=0) > 1
     deviations = np.std(a[:, several], axis=0, where=known[:, several])
     spread = float(np.max(deviations, initial=0.0))
-    if spread >= _VACUITY * tolerance * largest and largest > 0:
+    if spread >= VACUITY * tolerance * largest and largest > 0:
         return ""
     return (
         f"nothing is proven: the original's output varies by {spread:.1e} between the pictures, "
-        f"less than {_VACUITY} x tolerance x {largest:.1e}; give other pictures with --images"
+        f"less than {VACUITY} x tolerance x {largest:.1e}; give other pictures with --images"
     )
 
 

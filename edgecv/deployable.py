@@ -232,8 +232,9 @@ def flat_tensors(tensors: Any) -> list[Any]:
 
 def network_output_names(network: "keras.Model") -> tuple[str, ...]:
     """Return one name an output, in the order of `flat_tensors`, each different."""
-    given = network.output if isinstance(getattr(network, "output", None), Mapping) else None
-    names = sorted(given) if given is not None else list(getattr(network, "output_names", []))
+    graph = getattr(network, "_functional", None) or network  # a Sequential keeps its graph, and names, inside
+    given = getattr(graph, "output", None)
+    names = sorted(given) if isinstance(given, Mapping) else list(getattr(graph, "output_names", []))
     count = len(flat_tensors(network.outputs))
     if len(names) != count:
         names = [f"output_{index}" for index in range(count)]

@@ -8,13 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from edgecv.comparison import VACUITY
 from edgecv.report import Check
 
 __all__ = ["CellCheck", "Compared", "check"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-_VACUITY = 10  # as in edgecv.comparison: variation of the outputs, in tolerances
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +101,9 @@ def _problem(parts: Sequence[Compared], measured: Sequence[Any], cells: int, tol
     for output in sorted({part.output for part in parts}):
         values = np.concatenate([part.expected for part in parts if part.output == output])
         spread, top = float(np.std(values, axis=0).max()), float(np.abs(values).max())
-        if spread < _VACUITY * tolerance * top or top == 0:
+        if spread < VACUITY * tolerance * top or top == 0:
             return (
                 f"nothing is proven: output {output!r} varies by {spread:.1e} between the cells, "
-                f"less than {_VACUITY} x tolerance x {top:.1e}"
+                f"less than {VACUITY} x tolerance x {top:.1e}"
             )
     return ""

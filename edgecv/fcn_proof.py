@@ -25,6 +25,7 @@ import numpy as np
 from keras import ops
 
 from edgecv.classifier_head import Head, Split, find_head, last_activation
+from edgecv.comparison import TOLERANCES
 from edgecv.decoders import SlidingWindow
 from edgecv.errors import ModelError, OptionError
 from edgecv.fcn_grid import cells_inside, shared_side
@@ -49,10 +50,9 @@ RULES = {
     "sub_pictures": "(c) cells agree whose receptive field lies inside two overlapping sub-pictures",
     "grid": "the two have the same outputs and grid",
 }
-# Of float32 logits: dense layers whose sums all but cancel out lose two digits, in the classifier as in the FCN.
-_TOLERANCE = 1e-4
+# Dense layers whose sums all but cancel out lose two digits, in the classifier as in the FCN.
+_TOLERANCE = TOLERANCES["float32"]
 _TOLERANCES = {"crops": 1e-5}
-_HALF_PRECISION = 5e-3
 _TAKEN_OFF = ("sigmoid", "softmax")
 _NOISE_PICTURES = 2
 # Rows and columns beside the first cell; different, so that height and width cannot be mistaken.
@@ -95,7 +95,7 @@ def prove(
         if contradiction:
             return Report(checks=(check("grid", [], tolerance=_TOLERANCE, problem=contradiction),))
         source = _source(pair, classifier, images, preprocess)
-        floor = _HALF_PRECISION if _in_half_precision(pair) else 0.0
+        floor = TOLERANCES["float16"] if _in_half_precision(pair) else 0.0
         with _without_activations(pair):
             checks = tuple(
                 check(rule, _RULE_OF[rule](pair, source), tolerance=max(_TOLERANCES.get(rule, _TOLERANCE), floor))

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from edgecv.deployable import network_output_names
 from edgecv.errors import ModelError
 
 __all__ = ["LayerGraph", "Step", "evaluate", "layer_graph"]
@@ -62,7 +63,7 @@ class LayerGraph:
         input: Slot of the input.
         steps: All calls, in an order in which they can run.
         outputs: Slots of the outputs, flat.
-        output_names: One a slot, as `edgecv.deploy` names them.
+        output_names: One a slot, see `network_output_names`.
         structure: The outputs as the network gives them: a tensor, a list or a dictionary.
         shapes: Slot → shape, batch first; None where it is not fixed.
     """
@@ -104,7 +105,7 @@ def layer_graph(network: keras.Model) -> LayerGraph:
         input=entry,
         steps=tuple(walk.steps),
         outputs=tuple(outputs),
-        output_names=_output_names(network, graph),
+        output_names=network_output_names(network),
         structure=graph.output,
         shapes=walk.shapes,
     )
@@ -187,9 +188,3 @@ def _nodes(graph: Any) -> list[Any]:
     depths = sorted(graph._nodes_by_depth, reverse=True)
     nodes = [node for depth in depths for node in graph._nodes_by_depth[depth]]
     return [node for node in nodes if node.operation is not None and not node.is_input]
-
-
-def _output_names(network: keras.Model, graph: Any) -> tuple[str, ...]:
-    if isinstance(graph.output, Mapping):
-        return tuple(sorted(str(name) for name in graph.output))  # in which keras.tree flattens a dictionary
-    return tuple(str(name) for name in getattr(network, "output_names", None) or graph.output_names)

@@ -158,6 +158,11 @@ def test_any_other_model_keeps_its_output_names(outputs: Any, names: Any) -> Non
     assert tuple(answers) == deployable.output_names
 
 
+def test_a_sequential_model_s_output_has_its_last_layer_s_name() -> None:
+    network = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 3, name="field")])
+    assert deploy(network).output_names == ("field",)
+
+
 def test_outputs_of_one_name_are_told_apart() -> None:
     image = keras.Input((8, 8, 3))
     shared = layers.Conv2D(2, 1, name="shared")
