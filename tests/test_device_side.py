@@ -1,13 +1,19 @@
 """The device side imports no training framework and no model library: it runs where none is installed."""
 
+import dataclasses
+import functools
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+
+import edgecv
+from edgecv.nms import Nms
 
 HEAVY = {"tensorflow", "keras", "onnx", "tf2onnx", "google.protobuf", "flatbuffers", "h5py"}
 SCRIPT = """
@@ -37,6 +43,43 @@ def test_commands_import_no_framework(artifact: Path, tmp_path: Path) -> None:
         ["doctor"],
     ):
         assert not HEAVY & modules_after(*arguments), arguments
+
+
+def detector(networks: Any, **options: Any) -> Any:
+    return networks.deployable("detector", **options)
+
+
+def sliding_classifier(networks: Any) -> Any:
+    """A classifier that slides over two scales of the picture."""
+    fcn = edgecv.to_fcn(networks.build("lenet5"))
+    decoder = dataclasses.replace(fcn.edgecv_info.decoder, scales=(1.0, 0.5))
+    return edgecv.deploy(fcn, preprocess="0-1", input_size=(64, 80), decoder=decoder)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        detector,
+        functools.partial(detector, resize="letterbox"),
+        functools.partial(detector, nms=None),
+        functools.partial(detector, nms=Nms(soft_sigma=0.5)),
+        sliding_classifier,
+    ],
+    ids=["plain", "resize", "no nms", "soft nms", "fcn"],
+)
+def test_detectors_need_no_framework(make: Callable[[Any], Any], networks: Any, tmp_path: Path) -> None:
+    original = make(networks)
+    picture = tmp_path / "x.png"
+    Image.new("RGB", (51, 35), (200, 60, 20)).save(picture)
+    for form in ("onnx", "tflite"):
+        path = str(tmp_path / f"detector.{form}")
+        edgecv.export(original, to=form, path=path)
+        for arguments in (
+            ["predict", path, str(picture), "--score-threshold", "0.3", "--save", str(tmp_path / "out")],
+            ["verify", path],
+            ["inspect", path],
+        ):
+            assert not HEAVY & modules_after(*arguments), arguments
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["list", "--json"]])
