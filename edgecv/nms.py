@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
+from edgecv.decoders.base import plain
 from edgecv.errors import OptionError
 
 __all__ = ["Candidates", "Nms", "Suppress", "non_maximum_suppression"]
@@ -58,6 +59,8 @@ class Nms:
     soft_sigma: float | None = None
 
     def __post_init__(self) -> None:
+        for field in fields(self):  # NumPy's numbers become Python's, as in a decoder
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         for name in ("score_threshold", "iou_threshold"):
             value = getattr(self, name)
             if not _is_number(value) or not 0 <= value <= 1:

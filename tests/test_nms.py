@@ -326,6 +326,12 @@ def test_a_setting_out_of_range_is_refused(options: dict[str, Any], message: str
         Nms(**options)
 
 
+def test_numbers_of_numpy_are_numbers() -> None:
+    nms = Nms(score_threshold=np.float32(0.5), max_detections=np.int64(7), class_agnostic=np.True_)  # type: ignore[arg-type]
+    assert nms.to_json() == Nms(score_threshold=0.5, max_detections=7, class_agnostic=True).to_json()
+    assert [type(value) for value in nms.to_json().values()][:3] == [float, float, int]
+
+
 def test_settings_survive_json() -> None:
     nms = Nms(score_threshold=0.1, soft_sigma=0.3, class_agnostic=True)
     assert Nms.from_json(nms.to_json()) == nms

@@ -225,6 +225,23 @@ def _picture(pixels: np.ndarray[Any, Any]) -> Any:
     return picture_of_array(np.ascontiguousarray(pixels))
 
 
+@pytest.mark.parametrize("options", [[], ["--resize", "letterbox"]], ids=["host", "graph"])
+def test_boxes_of_a_turned_picture_lie_in_the_upright_one(options: list[str], model: Path, tmp_path: Path) -> None:
+    path = export(model, tmp_path, *options)["onnx"]
+    upright = Image.open(model.with_name("photo.png")).convert("RGB").crop((0, 0, 128, 90))
+    upright.save(tmp_path / "1.png")
+    expected = boxes(path, tmp_path / "1.png")
+    # What a camera stores for each Exif orientation; Exif 2.3, tag 0x0112.
+    turns = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    for orientation, turn in turns.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        upright.transpose(turn).save(tmp_path / "turned.png", exif=exif)
+        (answer,) = run("predict", path, tmp_path / "turned.png")
+        assert (answer["width"], answer["height"]) == (128, 90)
+        assert answer["results"] == expected
+
+
 def test_a_picture_with_boxes_drawn_is_saved(model: Path, tmp_path: Path) -> None:
     path = export(model, tmp_path)["onnx"]
     run("predict", path, model.with_name("photo.png"), "--save", tmp_path / "out")
