@@ -72,11 +72,6 @@ class Head:
     splits: Mapping[int, Split]
     folded: Mapping[int, tuple[Any, ...]]
 
-    @property
-    def context(self) -> bool:
-        """True where something is pooled over the whole picture, as in squeeze-and-excitation."""
-        return "context" in self.forms.values()
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Value:

@@ -4,8 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from edgecv.decoders.base import cell_indices, check_fields, constant, corners, flat, grid_of, joined, list_of, text
-from edgecv.decoders.base import number as number
+from edgecv.decoders.base import (
+    cell_indices,
+    check_fields,
+    constant,
+    corners,
+    flat,
+    grid_of,
+    joined,
+    list_of,
+    number,
+    text,
+)
 from edgecv.errors import OptionError
 
 __all__ = ["YoloV3"]
