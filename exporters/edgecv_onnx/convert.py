@@ -125,10 +125,44 @@ def _plain_indices(graph: Any, node: Any) -> str | None:
     return plain if same else None
 
 
+def _convert_resize(graph: Any, node: Any, name: str, _: Any) -> None:
+    """Write a resize by the size that comes out where tf2onnx 1.17's float32 factors would make it one less.
+
+    Resize rounds input × factor down: 352 × float32(288 / 352) is 287.
+    """
+    from tf2onnx.onnx_opset.nn import Resize
+
+    before = (graph.get_shape(node.input[0]) or [])[1:3]
+    after = list(node.inputs[1].get_tensor_value()) if node.inputs[1].is_const() else []
+    Resize.version_11(graph, node)
+    if len(before) != len(after) or -1 in before or all(map(_is_exact, before, after)):
+        return
+    resize = graph.get_node_by_name(name).inputs[0]
+
+    def constant(what: str, values: Any, dtype: Any = np.int64) -> str:
+        return str(graph.make_const(f"{name}/{what}", np.array(values, dtype)).output[0])
+
+    shape = graph.make_node("Shape", [resize.input[0]], name=f"{name}/Shape").output[0]
+    places = constant("batch_and_channels", [0, 1])
+    rest = graph.make_node("Gather", [shape, places], name=f"{name}/Gather", attr={"axis": 0}).output[0]
+    sizes = graph.make_node("Concat", [rest, constant("size", after)], name=f"{name}/Concat", attr={"axis": 0})
+    factors = constant("no_factors", [], np.float32)
+    graph.replace_inputs(resize, [*resize.input[:2], factors, sizes.output[0]])
+
+
+def _is_exact(before: int, after: int) -> bool:
+    """Tell whether an engine gets the size from a float32 factor, whether it multiplies in float32 or float64."""
+    factor = np.float32(after / before)
+    return int(np.float32(before) * factor) == int(before * float(factor)) == after
+
+
+_RESIZES = ("ResizeArea", "ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor")
+
 HANDLERS = {
     "Erfc": (_convert_erfc, []),
     "GatherV2": (_convert_gather, []),
     "SelectV2": (_convert_where, []),
+    **dict.fromkeys(_RESIZES, (_convert_resize, [])),
     **suppression.HANDLERS,
 }
 

@@ -246,6 +246,18 @@ def test_an_opset_out_of_range_is_refused(opset: int) -> None:
         OnnxExporter(opset=opset)
 
 
+@pytest.mark.parametrize("batch", [1, None], ids=["1", "dynamic"])
+def test_a_resize_gives_the_size_that_no_float32_factor_gives(batch: int | None, tmp_path: Path) -> None:
+    image = keras.Input((288, 352, 3), name="image")
+    x = layers.Conv2D(2, 3, 2, padding="same", name="stem")(layers.Resizing(224, 288, name="smaller")(image))
+    network = keras.Model(image, x, name="resized")
+    assert int(352 * float(np.float32(288 / 352))) == 287
+    artifact = edgecv.export(edgecv.deploy(network, preprocess="0-1", batch=batch), to="onnx", path=tmp_path / "r.onnx")
+    model = onnx.load(artifact.path)
+    onnx.checker.check_model(model, full_check=True)
+    assert artifact.outputs[0].shape == (batch, 112, 144, 2)
+
+
 def test_a_precision_that_is_not_there_is_refused() -> None:
     with pytest.raises(OptionError, match=r"^onnx writes float32, not 'float8'\.$"):
         OnnxExporter(precision="float8")
