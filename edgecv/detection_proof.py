@@ -46,7 +46,7 @@ def compare_detections(
 
     Args:
         answers: The original's: outputs ``(pictures, …)`` and checkpoints; the latter possibly sampled.
-        given: The artifact's, whole. Without checkpoints only the final lists are matched.
+        given: The artifact's, whole. Without checkpoints nothing is proven of its suppression.
         nms: The settings of suppression.
         tolerance: Largest relative difference.
         activation: What the scores went through last; they are compared without it.
@@ -57,9 +57,10 @@ def compare_detections(
     Returns:
         What was compared → how it differs: the two checkpoints, ``nms`` and ``detections``.
     """
+    if not all(name in given for name in CHECKPOINTS):
+        return {"detections": failed("the artifact does not show what goes into its suppression")}
     compared: dict[str, Comparison] = {}
-    inside = all(name in given for name in CHECKPOINTS)
-    for name in CHECKPOINTS if inside else ():
+    for name in CHECKPOINTS:
         step = (steps or {}).get(name, 1)
         before, after = (values.reshape(len(values), -1) for values in (answers[name], given[name]))
         compared[name] = compare_anchors(
@@ -74,11 +75,10 @@ def compare_detections(
         return {**compared, "detections": failed(found)}
     expected = _rows(answers)
     assert not isinstance(expected, str)
-    if inside:
-        own = [greedy(boxes, scores, nms) for boxes, scores in _anchors(given)]
-        compared["nms"] = _compare_suppression(own, found, nms)
-    note = "" if inside else "the artifact does not show what goes into its suppression: only final lists were matched"
-    if inside and not any(map(len, expected)) and not any(map(len, found)):
+    own = [greedy(boxes, scores, nms) for boxes, scores in _anchors(given)]
+    compared["nms"] = _compare_suppression(own, found, nms)
+    note = ""
+    if not any(map(len, expected)) and not any(map(len, found)):
         if answers[CHECKPOINTS[0]].shape == given[CHECKPOINTS[0]].shape:
             nms = _lowered(answers[CHECKPOINTS[1]], nms)
             expected, found = ([greedy(*each, nms) for each in _anchors(side)] for side in (answers, given))

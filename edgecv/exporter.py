@@ -49,6 +49,9 @@ class Exporter(Protocol):
         The same source gives the same bytes in every process. Metadata, verification and digest are
         added by `edgecv.export`, through the Runtime that opens the suffix.
 
+        A tensor of each of ``source.checkpoints`` stays inside under its name, and the artifact lists them:
+        without them a detector cannot be proven.
+
         Raises:
             UnsupportedLayerError: A layer cannot be converted.
             ConversionError: The converter failed.

@@ -170,7 +170,7 @@ def gather_pictures(deployable: "Deployable", images: Iterable[Path | str | Arra
             else:
                 named[f"array:{index}"] = picture_of_array(image).pixels
         if not named:
-            raise OptionError("There are no pictures to verify on. Give at least two.")
+            raise OptionError("There are no pictures to verify on. Give at least one.")
     channels, fit = deployable.channels, deployable.preprocess.fit
     size = picture_size(deployable.input.shape, deployable.input_size)
     values = [fit_picture(picture, fit, size, channels) for picture in named.values()]

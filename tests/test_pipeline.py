@@ -248,7 +248,7 @@ def test_options_of_an_exporter_given_by_name(shared: Original, tmp_path: Path) 
             {"to": OnnxExporter(), "path": "x.onnx", "opset": 13},
             "'opset' has no use: the exporter given as to= has its options already.",
         ),
-        ({"to": "onnx", "path": "x.onnx", "images": []}, "There are no pictures to verify on. Give at least two."),
+        ({"to": "onnx", "path": "x.onnx", "images": []}, "There are no pictures to verify on. Give at least one."),
     ],
 )
 def test_options_that_do_not_fit_are_refused_and_nothing_is_written(

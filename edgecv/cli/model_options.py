@@ -272,6 +272,8 @@ def _nms(options: Mapping[str, Any]) -> "Nms | None":
         if given:
             raise OptionError(f"--{given[0].replace('_', '-')} has no meaning with --no-nms. Leave one of them out.")
         return None
+    if options["soft_nms"] and options["iou_threshold"] is not None:
+        raise OptionError("--iou-threshold has no meaning with --soft-nms, which drops no box. Leave one of them out.")
     return Nms(
         **{name: options[name] for name in given if name in _NMS_VALUES},
         class_agnostic=options["class_agnostic"],

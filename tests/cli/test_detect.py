@@ -187,7 +187,7 @@ def test_soft_suppression_has_no_overlap_to_set(model: Path, tmp_path: Path) -> 
     [
         ["--batch", "dynamic", "--max-detections", "500"],
         ["--batch", "2", "--best-class"],
-        ["--soft-nms", "--iou-threshold", "0.4"],
+        ["--soft-nms", "--max-detections", "20"],
         ["--class-agnostic", "--pre-nms-top-k", "20"],
         ["--resize", "letterbox", "--batch", "dynamic"],
         ["--resize", "stretch"],
@@ -276,6 +276,10 @@ def refused(message: str, *arguments: Any) -> None:
         (
             ["--no-nms", "--max-detections", "5"],
             "--max-detections has no meaning with --no-nms. Leave one of them out.",
+        ),
+        (
+            ["--soft-nms", "--iou-threshold", "0.4"],
+            "--iou-threshold has no meaning with --soft-nms, which drops no box. Leave one of them out.",
         ),
         (["--no-nms", "--soft-nms"], "--soft-nms has no meaning with --no-nms. Leave one of them out."),
         (["--scales", "1,0.5"], "--scales is for the decoder sliding_window: use it with --fcn or an FCN's file."),
