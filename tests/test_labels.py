@@ -22,7 +22,8 @@ def test_imagenet_labels_stand_at_their_published_indices() -> None:
 
 @pytest.mark.parametrize("name", ["cocoa", "../photos/LICENSES"])
 def test_unknown_builtin_labels_are_refused(name: str) -> None:
-    with pytest.raises(OptionError, match=f"^{re.escape(f'No built-in labels {name!r}. Known: coco, everyday, imagenet.')}$"):
+    message = f"No built-in labels {name!r}. Known: coco, everyday, imagenet."
+    with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
         builtin_labels(name)
 
 
