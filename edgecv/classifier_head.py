@@ -13,7 +13,7 @@ from keras import layers
 
 from edgecv.errors import ModelError, UnsupportedLayerError
 from edgecv.layer_graph import LayerGraph, Step
-from edgecv.receptive_field import GLOBAL_POOLS, POOLS, has_rule, is_merge, is_pointwise
+from edgecv.receptive_field import ELEMENTWISE, GLOBAL_POOLS, POOLS, has_rule, is_merge, is_pointwise
 
 __all__ = ["Form", "Head", "Split", "find_head", "last_activation"]
 
@@ -21,19 +21,6 @@ __all__ = ["Form", "Head", "Split", "find_head", "last_activation"]
 # the window, (batch, channels) or (batch, 1, 1, channels). context: pooled over the whole picture to weigh a
 # map. sequence: (batch, steps, features).
 Form = Literal["map", "flat", "vector", "context", "sequence"]
-
-# What works on a flattened map as it does on the map itself.
-_ELEMENTWISE = (
-    layers.ActivityRegularization,
-    layers.AlphaDropout,
-    layers.Dropout,
-    layers.ELU,
-    layers.GaussianDropout,
-    layers.GaussianNoise,
-    layers.Identity,
-    layers.LeakyReLU,
-    layers.ReLU,
-)
 _OVER_FEATURES = ("softmax", "log_softmax", "sparsemax", "sparse_plus", "glu")
 _RESHAPES = (layers.Flatten, layers.Reshape)
 _NORMALIZATIONS = (
@@ -347,7 +334,7 @@ def _elementwise(operation: Any) -> bool:
         return _activation(operation) not in _OVER_FEATURES
     if type(operation) is layers.Rescaling:
         return isinstance(operation.scale, int | float) and isinstance(operation.offset, int | float)
-    return type(operation) in _ELEMENTWISE
+    return type(operation) in ELEMENTWISE
 
 
 def _activation(operation: Any) -> str:

@@ -35,6 +35,7 @@ from edgecv.photos import shipped_photos
 from edgecv.pictures import fit_picture, read_picture
 from edgecv.preprocess import Fit, Preprocess
 from edgecv.receptive_field import POOLS, ReceptiveField, trace
+from edgecv.replacing import replaced
 from edgecv.report import Report
 from edgecv.verification import noise_picture
 
@@ -235,29 +236,14 @@ def _without_activations(pair: _Pair) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for operation in ends.values():
             if hasattr(operation, "activation"):
-                stack.enter_context(_replaced(operation, "activation", keras.activations.linear))
+                stack.enter_context(replaced(operation, "activation", keras.activations.linear))
             else:  # a Softmax layer, or an operation of keras.ops
-                stack.enter_context(_replaced(operation, "call", _unchanged))
+                stack.enter_context(replaced(operation, "call", _unchanged))
         yield
 
 
 def _unchanged(x: Any, *_: Any, **__: Any) -> Any:
     return x
-
-
-@contextlib.contextmanager
-def _replaced(target: Any, attribute: str, value: Any) -> Iterator[None]:
-    """Set an attribute for a while; one that the class provides is uncovered again."""
-    own = attribute in vars(target)
-    before = getattr(target, attribute)
-    setattr(target, attribute, value)
-    try:
-        yield
-    finally:
-        if own:
-            setattr(target, attribute, before)
-        else:
-            delattr(target, attribute)
 
 
 def _source(

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from edgecv.errors import OptionError, PictureError
-from edgecv.preprocess import Fit
+from edgecv.preprocess import LETTERBOX_GREY, Fit
 
 __all__ = ["Picture", "Placement", "find_pictures", "fit_picture", "picture_of_array", "place", "read_picture"]
 
@@ -40,7 +40,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-_LETTERBOX_GREY = 114
 
 
 @dataclass(frozen=True)
@@ -225,7 +224,7 @@ def fit_picture(pixels: Pixels, fit: Fit, size: tuple[int, int], channels: int =
     x, y, filled_width, filled_height = placement.input
     box = (left, top, left + width, top + height)
     part = image.resize((filled_width, filled_height), _FILTERS[fit.filter], box)
-    whole = np.full((*size, channels), _LETTERBOX_GREY, np.uint8)
+    whole = np.full((*size, channels), LETTERBOX_GREY, np.uint8)
     whole[y : y + filled_height, x : x + filled_width] = np.asarray(part).reshape(filled_height, filled_width, channels)
     return whole
 

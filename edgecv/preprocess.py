@@ -12,7 +12,10 @@ from typing import Any, Literal, get_args
 
 from edgecv.errors import OptionError
 
-__all__ = ["STYLES", "Fit", "Preprocess"]
+__all__ = ["LETTERBOX_GREY", "STYLES", "Fit", "Preprocess"]
+
+# What a letterbox fills the rest with, in 0…255.
+LETTERBOX_GREY = 114
 
 FitMode = Literal["stretch", "crop", "letterbox"]
 Filter = Literal["bilinear", "bicubic"]

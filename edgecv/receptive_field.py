@@ -16,6 +16,7 @@ from edgecv.errors import UnsupportedLayerError
 from edgecv.layer_graph import LayerGraph, Step
 
 __all__ = [
+    "ELEMENTWISE",
     "GLOBAL_POOLS",
     "MERGES",
     "POOLS",
@@ -43,12 +44,10 @@ MERGES = (
     layers.Subtract,
 )
 _MOVES = (layers.ZeroPadding2D, layers.Cropping2D)
-# Every cell of the result depends on the same cell of the input alone.
-_POINTWISE = (
-    layers.Activation,
+# What works on a flattened map as it does on the map itself.
+ELEMENTWISE = (
     layers.ActivityRegularization,
     layers.AlphaDropout,
-    layers.Dense,
     layers.Dropout,
     layers.ELU,
     layers.GaussianDropout,
@@ -56,9 +55,9 @@ _POINTWISE = (
     layers.Identity,
     layers.LeakyReLU,
     layers.ReLU,
-    layers.Rescaling,
-    layers.SpatialDropout2D,
 )
+# Every cell of the result depends on the same cell of the input alone.
+_POINTWISE = (*ELEMENTWISE, layers.Activation, layers.Dense, layers.Rescaling, layers.SpatialDropout2D)
 # The same, where they work along the channels.
 _ALONG_AXIS = (
     layers.BatchNormalization,

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 from edgecv.errors import OptionError
+from edgecv.preprocess import LETTERBOX_GREY
 
-__all__ = ["LETTERBOX_GREY", "GraphResize", "ResizeMode"]
+__all__ = ["GraphResize", "ResizeMode"]
 
 ResizeMode = Literal["letterbox", "stretch"]
-
-LETTERBOX_GREY = 114
 
 
 class _Axis(NamedTuple):
@@ -53,15 +52,13 @@ class GraphResize:
             float32 ``(batch, height, width, channels)`` in [0, 255].
         """
         channels = int(image.shape[3])
-        x = image
-        for axis, (place, side) in enumerate(zip(self._axes(image, size, ops), size, strict=True), start=1):
+        x, places = image, self._axes(image, size, ops)
+        for axis, (place, side) in enumerate(zip(places, size, strict=True), start=1):
             x = _interpolated(x, place, side, axis, ops)
         x = ops.reshape(x, (-1, *size, channels))
         if self.mode == "stretch":
             return x
-        rows, columns = (
-            _inside(place, side, ops) for place, side in zip(self._axes(image, size, ops), size, strict=True)
-        )
+        rows, columns = (_inside(place, side, ops) for place, side in zip(places, size, strict=True))
         inside = ops.logical_and(ops.reshape(rows, (1, -1, 1, 1)), ops.reshape(columns, (1, 1, -1, 1)))
         return ops.where(inside, x, float(LETTERBOX_GREY))
 

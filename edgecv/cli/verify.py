@@ -1,6 +1,6 @@
 """`edgecv verify ARTIFACT`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,12 +57,7 @@ def verify(
             report = run_verify(artifact, against=original, images=pictures, devices=devices)
         except VerificationError as error:
             report = error.report
-    if as_json:
-        emit_json(report.to_json())
-    else:
-        _print(artifact, report)
-    if not report.passed:
-        raise click.exceptions.Exit(1)
+    _tell(artifact, report, as_json, _print)
 
 
 def _verify_fcn(
@@ -81,10 +76,14 @@ def _verify_fcn(
         raise click.UsageError(f"--device is for artifacts; a network is proven on the cpu, got {', '.join(devices)}.")
     with status("verifying"):
         report = verify_fcn(file, against, images, options)
+    _tell(file, report, as_json, print_fcn_report)
+
+
+def _tell(file: Path, report: "Report", as_json: bool, show: Callable[[Path, "Report"], None]) -> None:
     if as_json:
         emit_json(report.to_json())
     else:
-        print_fcn_report(file, report)
+        show(file, report)
     if not report.passed:
         raise click.exceptions.Exit(1)
 

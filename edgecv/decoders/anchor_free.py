@@ -17,6 +17,7 @@ from edgecv.decoders.base import (
     list_of,
     shape_text,
     text,
+    undoable,
     whole,
 )
 from edgecv.errors import OptionError
@@ -77,7 +78,7 @@ class AnchorFree:
     @property
     def score_activation(self) -> str:
         """What scores went through last and can be compared without: ``sigmoid`` or ``none``."""
-        return "sigmoid" if self.activation == "sigmoid" else "none"
+        return undoable(self.activation)
 
     def check(self, shapes: Sequence[tuple[int | None, ...]], input_size: tuple[int, int]) -> int:
         """Return the number of classes; see `Decoder.check`.

@@ -30,6 +30,7 @@ __all__ = [
     "plain",
     "shape_text",
     "text",
+    "undoable",
     "whole",
 ]
 
@@ -109,6 +110,12 @@ def check_fields(decoder: Decoder, **rules: Rule) -> None:
         if not rule.fits(value):
             raise OptionError(f"decoder {decoder.name!r}: {name} must be {rule.text}, got {_short(given)}.")
         object.__setattr__(decoder, name, value)
+
+
+def undoable(activation: str) -> str:
+    """Return the activation where scores can be compared without it, ``none`` elsewhere."""
+    # A softmax over classes and background cannot be undone without the background.
+    return "sigmoid" if activation == "sigmoid" else "none"
 
 
 def plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ from edgecv.decoders.base import (
     plain,
     shape_text,
     text,
+    undoable,
     whole,
 )
 from edgecv.errors import OptionError
@@ -133,8 +134,7 @@ class Ssd:
     @property
     def score_activation(self) -> str:
         """What scores went through last and can be compared without: ``sigmoid`` or ``none``."""
-        # A softmax over classes and background cannot be undone without the background.
-        return "sigmoid" if self.activation == "sigmoid" else "none"
+        return undoable(self.activation)
 
     def check(self, shapes: Sequence[tuple[int | None, ...]], input_size: tuple[int, int]) -> int:
         """Return the number of classes; see `Decoder.check`.

@@ -26,6 +26,7 @@ from edgecv.greedy import greedy
 from edgecv.nms import Nms
 from edgecv.photos import shipped_photos
 from edgecv.preprocess import Preprocess
+from edgecv.replacing import replaced
 
 __all__ = ["randomize"]
 
@@ -164,10 +165,10 @@ def _calibrate_normalization(model: keras.Model, pictures: Any) -> None:
         return
     with contextlib.ExitStack() as stack:
         for layer in normalizations:
-            stack.enter_context(_replaced(layer, "momentum", 0.0))
+            stack.enter_context(replaced(layer, "momentum", 0.0))
         for layer in _layers(model):
             if isinstance(getattr(layer, "rate", None), float):  # Dropout in all its forms
-                stack.enter_context(_replaced(layer, "rate", 0.0))
+                stack.enter_context(replaced(layer, "rate", 0.0))
         model(pictures, training=True)
     for layer in normalizations:
         variance = ops.convert_to_numpy(layer.moving_variance)
@@ -203,7 +204,7 @@ def _normalized(layer: Any, generator: np.random.Generator) -> Iterator[None]:
         layer.bias.assign((bias * factor + shift).astype("float32"))
         return ops.convert_to_tensor((values * factor + shift).astype("float32"))
 
-    with _replaced(layer, "call", call):
+    with replaced(layer, "call", call):
         yield
 
 
@@ -245,7 +246,7 @@ def _recorded(layer: Any) -> Iterator[list[Any]]:
         seen.append(original(*args, **kwargs))
         return seen[-1]
 
-    with _replaced(layer, "activation", keras.activations.linear), _replaced(layer, "call", call):
+    with replaced(layer, "activation", keras.activations.linear), replaced(layer, "call", call):
         yield seen
 
 
@@ -337,18 +338,3 @@ def _class_channels(decoder: Decoder, shapes: Sequence[tuple[int | None, ...]]) 
 def _at_channels(shifts: Array, of: Any) -> Array:
     """Return a class' shift at its channels, 0 at others."""
     return np.where(of < 0, np.float32(0), shifts[of])
-
-
-@contextlib.contextmanager
-def _replaced(target: Any, attribute: str, value: Any) -> Iterator[None]:
-    """Set an attribute for a while; one that the class provides is uncovered again."""
-    own = attribute in vars(target)
-    before = getattr(target, attribute)
-    setattr(target, attribute, value)
-    try:
-        yield
-    finally:
-        if own:
-            setattr(target, attribute, before)
-        else:
-            delattr(target, attribute)

@@ -65,7 +65,8 @@ class Graph:
 
     def bake(self, defaults: Mapping[str, float]) -> None:
         """Give scalar inputs defaults, so that callers may leave them out; those that nothing reads are dropped."""
-        self.inputs = [info for info in self.inputs if info.name not in defaults or self.readers().get(info.name)]
+        read = self.readers()
+        self.inputs = [info for info in self.inputs if info.name not in defaults or info.name in read]
         for info in self.inputs:
             if info.name in defaults:
                 self.constants[info.name] = np.array(defaults[info.name], np.float32)

@@ -22,6 +22,8 @@ Labels = dict[str, str]
 
 def settle_loops(graph: Graph) -> None:
     """Order the variables of every loop, and the nodes of its body, in place."""
+    if not any(bodies(node) for node in graph.nodes):
+        return
     labels: Labels = {info.name: f"input {info.name}" for info in graph.inputs}
     labels |= {name: _of_array(value) for name, value in graph.constants.items()}
     _settle(graph.nodes, labels)
