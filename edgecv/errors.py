@@ -10,6 +10,9 @@
     │   └── UnsupportedLayerError       a layer cannot be converted
     ├── WeightsError                    weights cannot be found, read or put into the network
     ├── PictureError                    a picture cannot be read or used
+    ├── DataError                       labelled data cannot be read or used
+    │   └── BrokenDataError             some of its labels are broken (edgecv.data.problems)
+    ├── TrainingError                   training cannot begin, or not go on
     ├── ArtifactError                   an artifact cannot be read
     │   └── DigestError                 an artifact is damaged: its digest disagrees
     ├── DeviceError                     a device or provider that was asked for does not run
@@ -113,6 +116,14 @@ class WeightsError(EdgecvError):
 
 class PictureError(EdgecvError):
     """A picture cannot be read or used."""
+
+
+class DataError(EdgecvError):
+    """Labelled data cannot be read, or cannot be used so."""
+
+
+class TrainingError(EdgecvError):
+    """Training cannot begin, or cannot go on."""
 
 
 class ArtifactError(EdgecvError):

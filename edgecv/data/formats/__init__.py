@@ -1,0 +1,1 @@
+"""The formats of labelled data, one module each."""
