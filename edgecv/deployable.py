@@ -14,6 +14,7 @@ from edgecv.architecture import Task
 from edgecv.decoders import decoder_to_json
 from edgecv.detection import THRESHOLDS, DetectionHead
 from edgecv.errors import ModelError, OptionError, one_line
+from edgecv.localisation import Localisation
 from edgecv.nms import Suppress
 from edgecv.preprocess import Preprocess
 from edgecv.resize import GraphResize
@@ -41,6 +42,7 @@ class ModelInfo:
         preprocess: The scaling that it was trained with; None where nobody said so.
         labels: One name a class, or empty.
         decoder: How its outputs become boxes and scores, where it is a detector.
+        localisation: How its outputs become one class and one box, where it is a localiser.
         weights_source: Where the weights come from.
         notes: What the user should know, such as why weights are random.
     """
@@ -50,6 +52,7 @@ class ModelInfo:
     preprocess: Preprocess | None = None
     labels: tuple[str, ...] = ()
     decoder: "Decoder | None" = None
+    localisation: Localisation | None = None
     weights_source: str = "file"
     notes: tuple[str, ...] = ()
 

@@ -19,6 +19,7 @@ from edgecv.errors import EdgecvError, ModelError, OptionError, UnknownNameError
 from edgecv.extras import import_keras, require
 from edgecv.files import replace_whole
 from edgecv.labels import builtin_labels
+from edgecv.localisation import Localisation
 from edgecv.preprocess import Preprocess
 from edgecv.quiet import quiet_frameworks
 from edgecv.registry import architecture_names, load_architecture
@@ -274,6 +275,7 @@ def _info_to_json(info: ModelInfo) -> dict[str, Any]:
         "preprocess": info.preprocess.to_json() if info.preprocess else None,
         "labels": list(info.labels),
         "decoder": decoder_to_json(info.decoder) if info.decoder else None,
+        "localisation": info.localisation.to_json() if info.localisation else None,
         "weights": info.weights_source,
     }
 
@@ -290,6 +292,7 @@ def _info_from_json(document: dict[str, Any], path: Path) -> ModelInfo:
         preprocess=Preprocess.from_json(document["preprocess"]) if document["preprocess"] else None,
         labels=tuple(_strings(document["labels"])),
         decoder=decoder_from_json(document["decoder"]) if document.get("decoder") else None,
+        localisation=Localisation.from_json(document["localisation"]) if document.get("localisation") else None,
         weights_source=str(document["weights"]),
     )
 

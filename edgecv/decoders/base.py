@@ -23,7 +23,9 @@ __all__ = [
     "corners",
     "flag",
     "flat",
+    "framed_corners",
     "grid_of",
+    "hold_fields",
     "joined",
     "list_of",
     "number",
@@ -104,12 +106,21 @@ def check_fields(decoder: Decoder, **rules: Rule) -> None:
     Raises:
         OptionError: A field breaks its rule.
     """
+    hold_fields(f"decoder {decoder.name!r}", decoder, **rules)
+
+
+def hold_fields(what: str, subject: Any, **rules: Rule) -> None:
+    """Hold the fields of any frozen dataclass to their rules, as `check_fields` does; ``what`` begins the message.
+
+    Raises:
+        OptionError: A field breaks its rule.
+    """
     for name, rule in rules.items():
-        given = getattr(decoder, name)
+        given = getattr(subject, name)
         value = plain(given)
         if not rule.fits(value):
-            raise OptionError(f"decoder {decoder.name!r}: {name} must be {rule.text}, got {_short(given)}.")
-        object.__setattr__(decoder, name, value)
+            raise OptionError(f"{what}: {name} must be {rule.text}, got {_short(given)}.")
+        object.__setattr__(subject, name, value)
 
 
 def undoable(activation: str) -> str:
@@ -249,9 +260,29 @@ def constant(values: Any, ops: Any) -> Any:
 
 
 def corners(centres: Any, halves: Any, ops: Any) -> Any:
-    """Turn centres and half sizes, ``(batch, anchors, 2)`` in 0…1, into clipped boxes ``(batch, anchors, 4)``."""
+    """Turn centres and half sizes, ``(…, 2)`` in 0…1, into clipped boxes ``(…, 4)``."""
     boxes = ops.concatenate([centres - halves, centres + halves], axis=-1)
     return ops.clip(boxes, 0.0, 1.0)
+
+
+def framed_corners(box: Any, ops: Any, *, sqrt_sizes: bool, frames: tuple[Any, Any] | None = None) -> Any:
+    """Turn a localiser's boxes ``(…, 4)`` into clipped corners ``(…, 4)``: x1, y1, x2, y2 in 0…1 of the input.
+
+    Args:
+        box: Centre x, centre y, width, height in 0…1 of a frame.
+        ops: The namespace of operations.
+        sqrt_sizes: Width and height are square roots, and are squared first.
+        frames: Origins and sizes of the frames in 0…1 of the input, x first, NumPy, to be broadcast against
+            ``(…, 2)``; None where the frame is the input itself.
+    """
+    centres, sizes = ops.split(box, 2, axis=-1)
+    if sqrt_sizes:
+        sizes = sizes * sizes
+    if frames is None:
+        return corners(centres, sizes * 0.5, ops)
+    origins, spans = frames
+    centres = centres * constant(spans, ops) + constant(origins, ops)
+    return corners(centres, sizes * constant(spans / 2, ops), ops)
 
 
 def _short(value: Any) -> str:

@@ -9,9 +9,9 @@ from edgecv.decoders.base import (
     check_fields,
     choice,
     constant,
-    corners,
     flag,
     flat,
+    framed_corners,
     grid_of,
     joined,
     list_of,
@@ -215,11 +215,7 @@ class SlidingWindow:
     def _relative(self, box: Any, origins: Any, windows: Any, ops: Any) -> Any:
         if len(self.scales) == 1:
             windows = windows[0]
-        centres, sizes = ops.split(box, 2, axis=-1)
-        if self.sqrt_sizes:
-            sizes = sizes * sizes
-        centres = centres * constant(windows, ops) + constant(origins, ops)
-        return corners(centres, sizes * constant(windows / 2, ops), ops)
+        return framed_corners(box, ops, sqrt_sizes=self.sqrt_sizes, frames=(origins, windows))
 
 
 def _same_for_all(origins: Any, windows: Any, batch: Any, ops: Any) -> Any:
