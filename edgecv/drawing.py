@@ -1,0 +1,100 @@
+"""Boxes, masks and captions drawn on pictures: the same for answers of networks and for labels."""
+
+import colorsys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+__all__ = ["class_colour", "draw_box", "font_of", "shown_larger", "tinted", "with_strip"]
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+# Smaller pictures are enlarged by a whole number until their labels can be read.
+_MIN_SIDE = 320
+_GOLDEN = 0.618034
+
+
+def class_colour(number: int) -> tuple[int, int, int]:
+    """Return the colour of a class, RGB in 0…255."""
+    # Hues a golden section apart stay distinct however many classes there are.
+    red, green, blue = colorsys.hsv_to_rgb(number * _GOLDEN % 1, 0.75, 0.95)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def font_of(size: float) -> Font:
+    """Return the font, in a size in pixels."""
+    return ImageFont.load_default(size=size)
+
+
+def shown_larger(pixels: Pixels) -> tuple[Image.Image, int]:
+    """Enlarge a small picture until labels on it can be read.
+
+    Args:
+        pixels: uint8 ``(height, width, 3)`` RGB.
+
+    Returns:
+        The picture, and how many times larger it is: a whole number, so that each pixel stays a square.
+    """
+    height, width = pixels.shape[:2]
+    # The long side counts: a strip of 20,000 × 1 pixels must not grow.
+    scale = max(1, -(-_MIN_SIDE // max(width, height)))
+    image = Image.fromarray(pixels)
+    return image.resize((width * scale, height * scale), Image.Resampling.NEAREST), scale
+
+
+def tinted(pixels: Pixels, mask: np.ndarray[Any, Any]) -> Pixels:
+    """Lay the colours of a mask's classes over a picture.
+
+    Args:
+        pixels: uint8 ``(height, width, 3)`` RGB.
+        mask: Class numbers ``(height, width)``; 0, the background, and what is below it stay as they are.
+    """
+    mixed = pixels.astype(np.float32)
+    for number in np.unique(mask[mask > 0]):
+        mixed[mask == number] = 0.5 * mixed[mask == number] + 0.5 * np.array(class_colour(int(number)), np.float32)
+    return mixed.astype(np.uint8)
+
+
+def draw_box(image: Image.Image, box: Sequence[float], category: int, text: str, font: Font) -> None:
+    """Draw a box with its text into a picture.
+
+    Args:
+        image: RGB; changed.
+        box: x1, y1, x2, y2 in its pixels.
+        category: Class number, which gives the colour.
+        text: What stands above the box, or in it where there is no room above; nothing where empty.
+        font: Of the text.
+    """
+    draw = ImageDraw.Draw(image)
+    colour = class_colour(category)
+    draw.rectangle(tuple(box), outline=colour, width=max(2, round(min(image.size) / 200)))
+    if not text:
+        return
+    left, _, right, bottom = draw.textbbox((0, 0), text, font=font)
+    # Above the box where there is room, and never outside the picture.
+    x = max(0, min(box[0], image.width - right))
+    y = box[1] - bottom if box[1] >= bottom else box[1]
+    draw.rectangle((x + left - 2, y, x + right + 2, y + bottom), fill=colour)
+    draw.text((x, y), text, fill=_ink(colour), font=font)
+
+
+def with_strip(image: Image.Image, lines: Sequence[str], font: Font) -> Image.Image:
+    """Return a picture with lines of text in a white strip below it; as it is where there are none."""
+    if not lines:
+        return image
+    text = "\n".join(lines)
+    margin = round(ImageDraw.Draw(image).textbbox((0, 0), "x", font=font)[3] / 2)
+    box = ImageDraw.Draw(image).multiline_textbbox((0, 0), text, font=font)
+    width, height = max(image.width, round(box[2]) + 2 * margin), round(box[3]) + 2 * margin
+    whole = Image.new("RGB", (width, image.height + height), "white")
+    whole.paste(image, ((width - image.width) // 2, 0))
+    ImageDraw.Draw(whole).multiline_text((margin, image.height + margin), text, fill="black", font=font)
+    return whole
+
+
+def _ink(colour: tuple[int, int, int]) -> str:
+    """Return black or white, whichever is readable on a colour (luma of ITU-R 601)."""
+    return "black" if 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 128 else "white"
