@@ -14,6 +14,7 @@ from keras import layers, ops
 
 from edgecv.classifier_head import Head, Split
 from edgecv.errors import UnsupportedLayerError
+from edgecv.layer_copies import Names, copy_weights
 from edgecv.layer_graph import LayerGraph, Step
 from edgecv.receptive_field import GLOBAL_POOLS
 
@@ -54,7 +55,7 @@ class _Rewriting:
         self.graph = graph
         self.head = head
         self.window = window
-        self.names = _Names(graph)
+        self.names = Names(graph)
         self.tensors: dict[int, Any] = {}
         self.windows: dict[int, tuple[int, int]] = {}  # of flattened maps, by slot
         self.made: dict[Any, Any] = {}
@@ -147,7 +148,7 @@ class _Rewriting:
         clone = self.made[key] = type(operation).from_config({**operation.get_config(), **changes})
         results = step.call(clone, self.tensors)
         if isinstance(operation, keras.Layer):
-            _copy(operation, clone)
+            copy_weights(operation, clone)
         return results
 
     def _named(self, slot: int, name: str) -> Any:
@@ -156,34 +157,6 @@ class _Rewriting:
         if tensor._keras_history.operation.name == name or isinstance(self.graph.structure, dict):
             return tensor
         return layers.Identity(name=self.names.unique(name))(tensor)
-
-
-class _Names:
-    """Keeps the classifier's names: of layers inside nested models their own where nobody else has it."""
-
-    def __init__(self, graph: LayerGraph) -> None:
-        first: dict[str, Step] = {}
-        # Layers of the outermost model come first: its outputs are called after them.
-        for step in sorted(graph.steps, key=lambda step: step.path.count("/")):
-            first.setdefault(step.operation.name, step)
-        self.bare = {id(step.operation) for step in first.values()}
-        # Outputs keep the first claim on their names.
-        makers = [graph.producer(slot) for slot in graph.outputs]
-        pairs = zip(graph.output_names, makers, strict=True)
-        self.outputs = {name: None if maker is None else id(maker.operation) for name, maker in pairs}
-        self.taken: set[str] = set()
-
-    def of(self, step: Step) -> str:
-        name = step.operation.name
-        own = id(step.operation) in self.bare and self.outputs.get(name, id(step.operation)) == id(step.operation)
-        return self.unique(name if own else step.path.replace("/", "_"))
-
-    def unique(self, name: str) -> str:
-        """Return the name, with a number where it is taken."""
-        candidates = (name, *(f"{name}_{number}" for number in range(1, len(self.taken) + 2)))
-        free = next(candidate for candidate in candidates if candidate not in self.taken)
-        self.taken.add(free)
-        return free
 
 
 def _reshapes(operation: Any) -> bool:
@@ -197,15 +170,6 @@ def _along_channels(operation: Any) -> dict[str, Any]:
     if not isinstance(operation, _AXIS_LAYERS):
         return {}
     return {"axis": [-1] if isinstance(operation.axis, list | tuple) else -1}
-
-
-def _copy(source: keras.Layer, target: keras.Layer) -> None:
-    weights = source.get_weights()
-    # The slopes of a PReLU behind the head, (channels,), become (1, 1, channels).
-    shapes = [tuple(variable.shape) for variable in target.weights]
-    target.set_weights([value.reshape(shape) for value, shape in zip(weights, shapes, strict=True)])
-    if isinstance(target, layers.Normalization):
-        target.finalize_state()  # mean and variance of the call are made from the weights
 
 
 def _copy_dense(dense: layers.Dense, convolution: layers.Conv2D, folded: Sequence[Any]) -> None:
