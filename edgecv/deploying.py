@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from edgecv.architecture import Task
@@ -21,7 +21,7 @@ from edgecv.detection import DetectionHead
 from edgecv.errors import ModelError, OptionError, one_line
 from edgecv.fcn import check_size
 from edgecv.nms import Nms
-from edgecv.preprocess import STYLES, Fit, Preprocess
+from edgecv.preprocess import STYLES, Fit, Preprocess, for_whole_pictures
 from edgecv.resize import GraphResize, ResizeMode
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def deploy(
         head = _other_head(network, info.task, activation)
     else:
         head = _detection_head(network, decoder, nms, activation, size=size, channels=channels)
-        scaling = _whole_picture(scaling)
+        scaling = for_whole_pictures(scaling)
     for note in (*notes, *head.notes):
         _LOGGER.warning(note)
     names = head.detection.output_names if head.detection else _output_names(network, head.task, head.activation, top_k)
@@ -288,11 +288,6 @@ def _output_names(network: "keras.Model", task: Task, activation: Activation, to
             return ("scores", "classes")
         return ("logits",) if activation == "none" else ("probabilities",)
     return network_output_names(network)
-
-
-def _whole_picture(scaling: Preprocess) -> Preprocess:
-    """Return the scaling with a letterbox where a classifier cropped: a detector looks at all of a picture."""
-    return replace(scaling, fit=Fit(mode="letterbox")) if scaling.fit.mode == "crop" else scaling
 
 
 def _detector_shapes(

@@ -98,6 +98,21 @@ class Placement:
         high = (self.picture_size[1], self.picture_size[0]) * 2
         return np.clip(pixels * scale + (left, top, left, top), 0, high)
 
+    def boxes_in_input(self, boxes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Map boxes of the picture to where they lie in the input.
+
+        Args:
+            boxes: ``(count, 4)`` as x1, y1, x2, y2 in pixels of the picture.
+
+        Returns:
+            The same in pixels of the input, cut at the borders of what is seen; float64.
+        """
+        left, top, taken_width, taken_height = self.picture
+        x, y, filled_width, filled_height = self.input
+        scale = (filled_width / taken_width, filled_height / taken_height) * 2
+        moved = (np.asarray(boxes, np.float64).reshape(-1, 4) - (left, top, left, top)) * scale + (x, y, x, y)
+        return np.clip(moved, (x, y, x, y), (x + filled_width, y + filled_height) * 2)
+
     def mask_in_picture(self, mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Map a mask of classes back to the picture.
 

@@ -7,12 +7,12 @@ Two steps, both recorded in every artifact:
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from edgecv.errors import OptionError
 
-__all__ = ["LETTERBOX_GREY", "STYLES", "Fit", "Preprocess"]
+__all__ = ["LETTERBOX_GREY", "STYLES", "Fit", "Preprocess", "for_whole_pictures"]
 
 # What a letterbox fills the rest with, in 0…255.
 LETTERBOX_GREY = 114
@@ -141,6 +141,11 @@ class Preprocess:
             fit=Fit(**resize),
             **numbers,
         )
+
+
+def for_whole_pictures(scaling: Preprocess) -> Preprocess:
+    """Return the scaling with a letterbox where it crops: what looks for boxes looks at all of a picture."""
+    return replace(scaling, fit=Fit(mode="letterbox")) if scaling.fit.mode == "crop" else scaling
 
 
 def _known_keys(what: str, document: Mapping[str, Any], known: set[str]) -> None:
