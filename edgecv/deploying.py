@@ -21,7 +21,7 @@ from edgecv.detection import DetectionHead
 from edgecv.errors import ModelError, OptionError, one_line
 from edgecv.fcn import check_size
 from edgecv.nms import Nms
-from edgecv.preprocess import STYLES, Fit, Preprocess, for_whole_pictures
+from edgecv.preprocess import STYLES, Preprocess, for_whole_pictures
 from edgecv.resize import GraphResize, ResizeMode
 
 if TYPE_CHECKING:
