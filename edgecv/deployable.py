@@ -74,6 +74,7 @@ class Deployable:
         activation: What the first output went through in all, in the network or added.
         top_k: Classification: give the K best instead of all.
         detection: Detection: decoder and suppression.
+        localisation: Localisation: what the box's numbers mean.
         resize: The resize where it is inside the graph: pictures of any size go in.
         labels: One name a class, or empty.
         weights_source: Where the weights come from.
@@ -93,6 +94,7 @@ class Deployable:
     activation: Activation = "none"
     top_k: int | None = None
     detection: DetectionHead | None = None
+    localisation: Localisation | None = None
     resize: GraphResize | None = None
     labels: tuple[str, ...] = ()
     weights_source: str = "file"
@@ -124,6 +126,8 @@ class Deployable:
             document["nms"] = nms.to_json() if nms else None
             document["score_activation"] = self.detection.score_activation
             document["fixed_boxes"] = self.detection.fixed_boxes
+        if self.localisation is not None:
+            document["localisation"] = self.localisation.to_json()
         return document
 
     def graph_resize(self) -> dict[str, Any] | None:
@@ -159,22 +163,30 @@ class Deployable:
             x = self.resize.apply(image, self.input_size, ops)
         if self.input_dtype == "uint8":
             x = self.preprocess.apply(ops.cast(x, "float32"), ops)
-        if self.detection is None:
-            return self.head(flat_tensors(call(x))), {}
-        sized = [self._at_size(x, size, ops) for size in self.detection.sizes(self.input_size)]
-        outputs = [each for scaled in sized for each in self._in_order(flat_tensors(call(scaled)), ops)]
 
         def place(boxes: Any) -> Any:
             return boxes if self.resize is None else self.resize.boxes_in_picture(boxes, image, self.input_size, ops)
 
+        if self.detection is None:
+            return self.head(flat_tensors(call(x)), place), {}
+        sized = [self._at_size(x, size, ops) for size in self.detection.sizes(self.input_size)]
+        outputs = [each for scaled in sized for each in self._in_order(flat_tensors(call(scaled)), ops)]
         return self.detection.apply(
             outputs, self.input_size, ops, place=place, thresholds=thresholds or {}, suppress=suppress
         )
 
-    def head(self, outputs: Sequence[Any]) -> dict[str, Any]:
-        """Turn the outputs of a network that is no detector into the artifact's: activation, top-k, names."""
+    def head(self, outputs: Sequence[Any], place: Callable[[Any], Any] = lambda boxes: boxes) -> dict[str, Any]:
+        """Turn the outputs of a network that is no detector into the artifact's: activation, top-k, box, names.
+
+        Args:
+            outputs: The network's, in Keras' order.
+            place: Maps boxes ``(batch, 4)`` from 0…1 of the input to 0…1 of what the caller sees.
+        """
         from keras import ops
 
+        if self.localisation is not None:
+            scores, box, *objectness = self.localisation.decode(self._in_order(outputs, ops), ops).values()
+            return dict(zip(self.output_names, (scores, place(box), *objectness), strict=True))
         tensors = [self._activated(outputs[0], ops), *outputs[1:]]
         if self.top_k is not None:
             scores, classes = ops.top_k(tensors[0], self.top_k)
@@ -215,9 +227,9 @@ class Deployable:
         return x if size == self.input_size else ops.image.resize(x, size, interpolation="bilinear")
 
     def _in_order(self, outputs: Sequence[Any], ops: Any) -> Sequence[Any]:
-        """Return a detector's outputs in its decoder's order, the first with the activation that was added."""
-        names = self.detection.decoder.outputs if self.detection else ()
-        first, *rest = (outputs[index] for index in decoder_order(self.network, names))
+        """Return a detector's or localiser's outputs in their order, the first with the activation that was added."""
+        order: Decoder | Localisation | None = self.detection.decoder if self.detection else self.localisation
+        first, *rest = (outputs[index] for index in decoder_order(self.network, order.outputs if order else ()))
         return [self._activated(first, ops), *rest]
 
     def _activated(self, tensor: Any, ops: Any) -> Any:
@@ -246,8 +258,13 @@ def network_output_names(network: "keras.Model") -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def decoder_order(network: "keras.Model", names: Sequence[str]) -> list[int]:
+def decoder_order(network: "keras.Model", names: Sequence[str], owner: str = "decoder") -> list[int]:
     """Return the places of the outputs that a decoder names, in its order; all of them where it names none.
+
+    Args:
+        network: The network.
+        names: Names of its outputs.
+        owner: What names them, for the message.
 
     Raises:
         OptionError: The network has no such output.
@@ -255,5 +272,5 @@ def decoder_order(network: "keras.Model", names: Sequence[str]) -> list[int]:
     known = network_output_names(network)
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise OptionError(f"The decoder's output {unknown[0]!r} is none of the network's: {', '.join(known)}.")
+        raise OptionError(f"The {owner}'s output {unknown[0]!r} is none of the network's: {', '.join(known)}.")
     return [known.index(name) for name in names] if names else list(range(len(known)))

@@ -80,8 +80,11 @@ class Localisation:
             objectness ``(batch, 1)``.
         """
         scores, *objectness, box = outputs
-        corners = framed_corners(ops.cast(box, "float32"), ops, sqrt_sizes=self.sqrt_sizes)
-        return dict(zip(LOCALISATIONS, (scores, corners, *objectness), strict=False))
+        return dict(zip(LOCALISATIONS, (scores, self.corners(box, ops), *objectness), strict=False))
+
+    def corners(self, box: Any, ops: Any) -> Any:
+        """Turn the network's box numbers ``(batch, 4)`` into float32 x1, y1, x2, y2 in 0…1 of the input, clipped."""
+        return framed_corners(ops.cast(box, "float32"), ops, sqrt_sizes=self.sqrt_sizes)
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that metadata and model files have, with every key."""
