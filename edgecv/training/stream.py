@@ -1,0 +1,194 @@
+"""The stream of training: samples in, batches of pictures and targets out, the same ones for the same epoch."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgecv.data.samples import Sample
+from edgecv.errors import OptionError
+from edgecv.preprocess import Fit
+from edgecv.training.augmentation import RECIPES, Recipe
+from edgecv.training.loading import BOXES, IMAGES, MASK, Array, Loader, Targets
+
+__all__ = ["GIBIBYTE", "Stream"]
+
+GIBIBYTE = 2**30
+_DRAWS = "draws"
+
+# What a task makes of a batch after augmentation: (images, targets) in, what Keras is given out.
+Finish = Callable[[Any, dict[str, Any]], Any]
+
+
+class Stream:
+    """Batches of a part of a data set, epoch by epoch.
+
+    What an epoch yields depends on the samples, the seed and the epoch's number alone. Its order is a permutation of
+    the whole part, and each picture's augmentation has its own row of chance; see `Recipe.draws`.
+
+    Attributes:
+        steps: Batches an epoch; the last one may be smaller.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        *,
+        size: tuple[int, int],
+        channels: int,
+        fit: Fit,
+        targets: Targets,
+        batch: int,
+        recipe: Recipe = RECIPES["none"],
+        seed: int = 0,
+        shuffle: bool = False,
+        cache_bytes: int = GIBIBYTE,
+        finish: Finish | None = None,
+        keep_all_boxes: bool = False,
+    ) -> None:
+        """Describe the stream; nothing is read yet.
+
+        Args:
+            samples: The part of the data set.
+            size: ``(height, width)`` of the network's input, in pixels.
+            channels: 3 = RGB, 1 = luminance, as the network has.
+            fit: How pictures become this size.
+            targets: What the task wants to know of a sample and where its picture lies in the input; see `Loader`.
+                Boxes and masks under their reserved keys follow the picture through augmentation.
+            batch: Pictures a batch.
+            recipe: How pictures are changed.
+            seed: The run's; not negative.
+            shuffle: Whether the order changes with the epoch.
+            cache_bytes: The decoded, resized pictures are kept in memory when all of them take no more.
+            finish: TensorFlow function of ``(images, targets)`` that runs after augmentation, where boxes in pixels
+                become what the network is taught; the stream yields what it returns. None yields both as they are.
+            keep_all_boxes: No box may be lost; see `Recipe.apply`.
+
+        Raises:
+            OptionError: There is no sample, or a number is out of range.
+        """
+        if not samples:
+            raise OptionError("a stream needs samples, got none")
+        for name, value, least in (("batch", batch, 1), ("seed", seed, 0), ("cache_bytes", cache_bytes, 0)):
+            if value < least:
+                raise OptionError(f"{name} must be at least {least}, got {value}")
+        self._loader = Loader(samples, size=size, channels=channels, fit=fit, targets=targets, cache_bytes=cache_bytes)
+        self._batch = batch
+        self._recipe = recipe
+        self._seed = seed
+        self._shuffle = shuffle
+        self._finish = finish
+        self._keep_all = keep_all_boxes
+        self._failures: dict[int, Exception] = {}
+        self.steps = -(-len(samples) // batch)
+
+    def order(self, number: int) -> Array:
+        """Return the order of an epoch: int64, the samples' numbers."""
+        count = len(self._loader)
+        if not self._shuffle:
+            return np.arange(count)
+        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([self._seed, number])))
+        return generator.permutation(count)
+
+    def epoch(self, number: int) -> Any:
+        """Return an epoch as a `tf.data.Dataset` of known length.
+
+        What goes wrong while a picture is loaded reaches who iterates as an error of TensorFlow; `telling` turns
+        it into the one that was raised.
+
+        Args:
+            number: The epoch's, from 0.
+
+        Returns:
+            Dataset of what ``finish`` makes of ``(images, targets)``: float32 ``(batch, height, width, channels)``
+            in [0, 255], and the task's arrays by key.
+
+        Raises:
+            PictureError: The first sample's picture, from which types and shapes are taken, cannot be read.
+        """
+        import tensorflow as tf
+
+        order, draws = self.order(number), self._draws(number)
+        signature = self._signature(draws)
+        self._failures.clear()
+
+        def load(step: Any) -> list[Array]:
+            indices = order[int(step) * self._batch : (int(step) + 1) * self._batch]
+            return list(self._load(int(step), indices, draws).values())
+
+        def tensors(step: Any) -> dict[str, Any]:
+            # Not stateful: under op determinism TensorFlow runs stateful functions one after the other.
+            loaded = tf.numpy_function(load, [step], [dtype for dtype, _ in signature.values()], stateful=False)
+            shaped = (tf.ensure_shape(each, shape) for each, (_, shape) in zip(loaded, signature.values(), strict=True))
+            return dict(zip(signature, shaped, strict=True))
+
+        dataset = tf.data.Dataset.range(self.steps)
+        for function in (tensors, self._finished):
+            graph = tf.autograph.experimental.do_not_convert(function)  # TensorFlow as it stands, nothing to rewrite
+            dataset = dataset.map(graph, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return dataset.prefetch(tf.data.AUTOTUNE)
+
+    def batches(self, number: int) -> Iterator[Any]:
+        """Iterate over an epoch; see `epoch`.
+
+        Raises:
+            PictureError: A picture cannot be read; the batches before its own came through.
+        """
+        with self.telling():
+            yield from self.epoch(number)
+
+    def look(self, indices: Sequence[int], *, epoch: int) -> tuple[Array, dict[str, Array]]:
+        """Return some samples as an epoch shows them, before ``finish``; float32 images and the targets as arrays.
+
+        Raises:
+            PictureError: A picture cannot be read.
+        """
+        batch = self._loader.load(indices) | {_DRAWS: self._draws(epoch)[list(indices)]}
+        images, targets = self._augmented(batch)
+        return np.asarray(images), {key: np.asarray(value) for key, value in targets.items()}
+
+    @contextlib.contextmanager
+    def telling(self) -> Iterator[None]:
+        """Within the block, raise what went wrong in loading as it was raised there, not as TensorFlow tells it."""
+        import tensorflow as tf
+
+        try:
+            yield
+        except tf.errors.OpError as error:
+            if not self._failures:
+                raise
+            # Batches are loaded ahead and side by side, but come in order: the first one is what was met.
+            raise self._failures[min(self._failures)] from error
+
+    def _draws(self, number: int) -> Array:
+        if self._recipe.changes:
+            return self._recipe.draws(len(self._loader), seed=self._seed, epoch=number)
+        return np.zeros((len(self._loader), 0), np.float32)
+
+    def _load(self, step: int, indices: Array, draws: Array) -> dict[str, Array]:
+        try:
+            return self._loader.load(indices) | {_DRAWS: draws[indices]}
+        except Exception as error:
+            self._failures[step] = error
+            raise
+
+    def _signature(self, draws: Array) -> Mapping[str, tuple[Any, tuple[int | None, ...]]]:
+        first = self._loader.load([0]) | {_DRAWS: draws[:1]}
+        return {key: (array.dtype, (None, *array.shape[1:])) for key, array in first.items()}
+
+    def _finished(self, batch: dict[str, Any]) -> Any:
+        images, targets = self._augmented(batch)
+        return (images, targets) if self._finish is None else self._finish(images, targets)
+
+    def _augmented(self, batch: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        targets = {key: value for key, value in batch.items() if key not in (IMAGES, _DRAWS)}
+        images, boxes, masks = self._recipe.apply(
+            batch[IMAGES],
+            draws=batch[_DRAWS],
+            boxes=targets.get(BOXES),
+            masks=targets.get(MASK),
+            keep_all=self._keep_all,
+        )
+        followed = {BOXES: boxes, MASK: masks}
+        return images, targets | {key: value for key, value in followed.items() if value is not None}
