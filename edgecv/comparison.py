@@ -6,7 +6,17 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["TOLERANCES", "VACUITY", "Array", "Comparison", "compare", "compare_top_k", "failed", "take_off"]
+__all__ = [
+    "TOLERANCES",
+    "VACUITY",
+    "Array",
+    "Comparison",
+    "compare",
+    "compare_top_k",
+    "failed",
+    "match_boxes",
+    "take_off",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -33,7 +43,7 @@ class Comparison:
         cosine: Smallest cosine similarity of a picture.
         worst: Index of the picture that differs most.
         top1: Fraction of pictures with the same best class; None where there are no classes.
-        box_match: Detectors: fraction of the boxes that have a counterpart; None where there are no boxes.
+        box_match: Detectors and localisers: fraction of the boxes that have a counterpart; None where there are none.
         problem: Why it fails, or empty.
         note: What a reader should know, or empty.
     """
@@ -147,6 +157,15 @@ def compare_top_k(
         problem = f"relative difference {measured.relative_diff:.1e} is above {tolerance:.0e}"
     top1 = float(np.mean(classes[:, 0] == np.argmax(original, axis=1)))
     return Comparison(**{**vars(measured), "top1": top1, "problem": problem})
+
+
+def match_boxes(original: Array, artifact: Array, tolerance: float) -> float:
+    """Return the fraction of boxes ``(pictures, 4)`` in 0…1 whose sides lie within 2 × tolerance of the original's.
+
+    Within that distance a detector's boxes are counterparts, too.
+    """
+    farthest = np.max(np.abs(original.astype(np.float64) - artifact.astype(np.float64)), axis=1)
+    return float(np.mean(farthest <= 2 * tolerance))
 
 
 def failed(problem: str) -> Comparison:

@@ -20,6 +20,7 @@ from edgecv.deployable import (
 from edgecv.detection import DetectionHead
 from edgecv.errors import ModelError, OptionError, one_line
 from edgecv.fcn import check_size
+from edgecv.localisation import LOCALISATIONS, Localisation
 from edgecv.nms import Nms
 from edgecv.preprocess import STYLES, Preprocess, for_whole_pictures
 from edgecv.resize import GraphResize, ResizeMode
@@ -51,6 +52,7 @@ def deploy(
     batch: int | None = 1,
     decoder: "Decoder | str | None" = None,
     nms: Nms | None = Nms(),
+    localisation: Localisation | None = None,
     resize: ResizeMode | None = None,
 ) -> Deployable:
     """Put a network into a Deployable.
@@ -69,6 +71,8 @@ def deploy(
         decoder: How a detector's outputs become boxes: a decoder, its name, or the path of a JSON file; the default
             is what the network knows of itself.
         nms: Detection: settings of non-maximum suppression; None leaves it out.
+        localisation: How a localiser's outputs become one class and one box; the default is what the network knows
+            of itself.
         resize: Put the resize into the graph, which then takes pictures of any size.
 
     Raises:
@@ -84,15 +88,17 @@ def deploy(
     _check_values(batch or 1, size, channels)
     scaling, notes = _scaling(info, preprocess)
     scaling.check_channels(channels)
-    decoder = read_decoder(decoder) if isinstance(decoder, str) else decoder or info.decoder
-    if decoder is None:
+    boxes = _boxes(info, decoder, localisation)
+    if boxes is None:
         head = _other_head(network, info.task, activation)
+    elif isinstance(boxes, Localisation):
+        head = _localisation_head(network, boxes, activation)
     else:
-        head = _detection_head(network, decoder, nms, activation, size=size, channels=channels)
+        head = _detection_head(network, boxes, nms, activation, size=size, channels=channels)
+    if boxes is not None:
         scaling = for_whole_pictures(scaling)
     for note in (*notes, *head.notes):
         _LOGGER.warning(note)
-    names = head.detection.output_names if head.detection else _output_names(network, head.task, head.activation, top_k)
     return Deployable(
         network=network,
         name=name or info.name,
@@ -100,13 +106,14 @@ def deploy(
         input_size=size,
         channels=channels,
         preprocess=scaling,
-        output_names=names,
+        output_names=_output_names(network, head, top_k),
         input_dtype=input_dtype,
         batch=batch,
         added_activation=head.added,
         activation=head.activation,
         top_k=_checked_top_k(top_k, head.task, head.classes),
         detection=head.detection,
+        localisation=head.localisation,
         resize=_checked_resize(resize, head.task, input_dtype),
         labels=_checked_labels(tuple(labels) if labels is not None else info.labels, head.classes),
         weights_source=info.weights_source,
@@ -124,6 +131,8 @@ class _Head:
         added: Activation to add to the class scores.
         activation: What the class scores went through in all.
         detection: Decoder and suppression of a detector.
+        localisation: What a localiser's box means.
+        objectness: A localiser gives an objectness, too.
         notes: What the user should know.
     """
 
@@ -132,7 +141,21 @@ class _Head:
     added: Activation
     activation: Activation
     detection: DetectionHead | None = None
+    localisation: Localisation | None = None
+    objectness: bool = False
     notes: tuple[str, ...]
+
+
+def _boxes(
+    info: ModelInfo, decoder: "Decoder | str | None", localisation: Localisation | None
+) -> "Decoder | Localisation | None":
+    """Return how the outputs become boxes, or one box; what the caller says goes before what the network knows."""
+    if decoder is not None and localisation is not None:
+        raise OptionError("decoder is for many boxes and localisation for one. Leave one of them out.")
+    if decoder is not None:
+        return read_decoder(decoder) if isinstance(decoder, str) else decoder
+    known = info.decoder or info.localisation
+    return localisation or known or (Localisation() if info.task == "localisation" else None)
 
 
 def _other_head(network: "keras.Model", task: Task | None, option: ActivationOption) -> _Head:
@@ -142,6 +165,31 @@ def _other_head(network: "keras.Model", task: Task | None, option: ActivationOpt
     added, activation, notes = _activation(network, scores, option)
     classes = scores[0].shape[-1] if scores else None
     return _Head(task=task, classes=classes, added=added, activation=activation, notes=notes)
+
+
+def _localisation_head(network: "keras.Model", localisation: Localisation, option: ActivationOption) -> _Head:
+    outputs = flat_tensors(network.outputs)
+    tensors = [outputs[index] for index in decoder_order(network, localisation.outputs, "localisation")]
+    classes = localisation.check([tuple(tensor.shape) for tensor in tensors])
+    scores, *objectness, _ = tensors
+    added, activation, notes = _activation(network, [scores], option)
+    there = _last_activation(objectness[0]) if objectness else "sigmoid"
+    if there is None:
+        notes = (*notes, "The objectness' activation is unknown: it is taken for a sigmoid.")
+    elif there != "sigmoid":
+        raise OptionError(
+            f"localisation: the objectness must come out of a sigmoid, in {network.name!r} its activation is "
+            f"{there}. Add the sigmoid to the network."
+        )
+    return _Head(
+        task="localisation",
+        classes=classes,
+        added=added,
+        activation=activation,
+        localisation=localisation,
+        objectness=bool(objectness),
+        notes=notes,
+    )
 
 
 def _detection_head(
@@ -282,11 +330,14 @@ def _last_activation(tensor: Any) -> Activation | None:
     return "none" if linear and name in (None, "linear") else None
 
 
-def _output_names(network: "keras.Model", task: Task, activation: Activation, top_k: int | None) -> tuple[str, ...]:
-    if task == "classification":
-        if top_k is not None:
-            return ("scores", "classes")
-        return ("logits",) if activation == "none" else ("probabilities",)
+def _output_names(network: "keras.Model", head: _Head, top_k: int | None) -> tuple[str, ...]:
+    if head.detection is not None:
+        return head.detection.output_names
+    scores = "logits" if head.activation == "none" else LOCALISATIONS[0]
+    if head.localisation is not None:
+        return (scores, *LOCALISATIONS[1 : 3 if head.objectness else 2])
+    if head.task == "classification":
+        return (scores,) if top_k is None else ("scores", "classes")
     return network_output_names(network)
 
 
@@ -312,8 +363,8 @@ def _checked_resize(mode: ResizeMode | None, task: Task, input_dtype: InputType)
         return None
     if input_dtype != "uint8":
         raise OptionError("--resize needs pictures as input: use it with --input uint8.")
-    if task not in ("classification", "detection"):
-        raise OptionError(f"--resize is for classifiers and detectors, this network's task is {task}.")
+    if task not in ("classification", "detection", "localisation"):
+        raise OptionError(f"--resize is for classifiers, detectors and localisers, this network's task is {task}.")
     return GraphResize(mode=mode)
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from edgecv.decoders import SlidingWindow
-from edgecv.deployable import ModelInfo
+from edgecv.deployable import ModelInfo, decoder_order
 from edgecv.errors import ModelError, OptionError, UnsupportedLayerError
+from edgecv.localisation import Localisation
 
 if TYPE_CHECKING:
     import keras
@@ -42,7 +43,8 @@ def to_fcn(model: "keras.Model", *, window: "WindowMode" = "pool") -> "keras.Mod
 
     Returns:
         A functional model from ``(batch, any height, any width, channels)`` to grids ``(batch, rows, columns,
-        numbers)``, one an output of ``model`` and under its name. Its ``edgecv_info`` holds a `SlidingWindow`:
+        numbers)``, one an output of ``model`` and under its name. Its ``edgecv_info`` holds a `SlidingWindow`
+        (of a localiser's, with boxes relative to the window and the objectness multiplied in):
         cell (i, j) stands for the window that starts at offset + (i·stride, j·stride). With ``pool`` the window
         is the classifier's input size and the offset 0, exactly, for every size that `check_size` accepts.
         With ``cell`` the window is the cell's receptive field, at most the classifier's input size, less what
@@ -50,7 +52,7 @@ def to_fcn(model: "keras.Model", *, window: "WindowMode" = "pool") -> "keras.Mod
         relative to it; it lies around the receptive field's centre.
 
     Raises:
-        OptionError: ``window`` is neither.
+        OptionError: ``window`` is neither, or a localiser has other outputs than it says.
         ModelError: The model has not one picture of a fixed size as its input, or no graph of layers.
         UnsupportedLayerError: A layer cannot be rewritten, or there is no dense head.
     """
@@ -63,10 +65,10 @@ def to_fcn(model: "keras.Model", *, window: "WindowMode" = "pool") -> "keras.Mod
     graph = layer_graph(model)
     head = find_head(graph)
     network = rewrite(model, graph, head, window)
-    roles = _roles(graph)
-    decoder = _grid(layer_graph(network), _input_size(graph), window, roles)
     info: ModelInfo = getattr(model, "edgecv_info", None) or ModelInfo(name=str(model.name))
-    network.edgecv_info = replace(info, name=f"{info.name}_fcn", task="detection", decoder=decoder)
+    roles = _known_roles(model, graph, info.localisation) if info.localisation else _roles(graph)
+    decoder = _grid(layer_graph(network), _input_size(graph), window, roles)
+    network.edgecv_info = replace(info, name=f"{info.name}_fcn", task="detection", decoder=decoder, localisation=None)
     return network
 
 
@@ -155,6 +157,18 @@ class _Output:
     name: str
     numbers: int
     activation: str
+
+
+def _known_roles(model: "keras.Model", graph: "LayerGraph", localisation: Localisation) -> dict[str, Any]:
+    """Return the same of a localiser that says what its outputs are.
+
+    Raises:
+        OptionError: It has other outputs.
+    """
+    order = decoder_order(model, localisation.outputs, "localisation")
+    localisation.check([graph.shapes[graph.outputs[index]] for index in order])
+    names = tuple(graph.output_names[index] for index in order)
+    return {"outputs": names, "box": "relative", "sqrt_sizes": localisation.sqrt_sizes}
 
 
 def _roles(graph: "LayerGraph") -> dict[str, Any]:

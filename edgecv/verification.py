@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgecv.artifact import Artifact
-from edgecv.comparison import TOLERANCES, Comparison, compare, compare_top_k
+from edgecv.comparison import TOLERANCES, Comparison, compare, compare_top_k, match_boxes
 from edgecv.detection_proof import compare_anchors, compare_detections
 from edgecv.errors import DigestError, OptionError
+from edgecv.localisation import LOCALISATIONS
 from edgecv.metadata import check_digest
 from edgecv.nms import Nms
 from edgecv.photos import shipped_photos
@@ -365,6 +366,8 @@ def compare_outputs(
             )
             for output, original in answers.items()
         }
+    if head.task == "localisation":
+        return _compare_localisation(head.activation, answers, given, tolerance, vacuity=vacuity)
     classes = head.task == "classification"
     return {
         output: compare(
@@ -377,3 +380,25 @@ def compare_outputs(
         )
         for output, original in answers.items()
     }
+
+
+def _compare_localisation(
+    activation: str, answers: Arrays, given: Arrays, tolerance: float, *, vacuity: bool
+) -> dict[str, Comparison]:
+    """Compare class scores as a classifier's, without their activation; box and objectness as the numbers they are."""
+    compared = {}
+    for output, original in answers.items():
+        scores = output not in LOCALISATIONS[1:]
+        compared[output] = compare(
+            original,
+            given[output],
+            activation=activation if scores else "none",
+            tolerance=tolerance,
+            classes=scores,
+            vacuity=vacuity,
+        )
+    box = LOCALISATIONS[1]
+    if answers[box].shape == given[box].shape:
+        matched = match_boxes(answers[box], given[box], tolerance)
+        compared[box] = dataclasses.replace(compared[box], box_match=matched)
+    return compared
