@@ -12,6 +12,7 @@ from typing import Any
 
 from keras import layers
 
+from edgecv.architectures.custom_layers import EuclideanRBF, LocalResponseNormalization, PartialConv2D
 from edgecv.errors import UnsupportedLayerError
 from edgecv.layer_graph import LayerGraph, Step
 
@@ -31,7 +32,7 @@ __all__ = [
 
 Pair = tuple[int, int]
 
-CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
+CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, PartialConv2D)
 POOLS = (layers.AveragePooling2D, layers.MaxPooling2D)
 GLOBAL_POOLS = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)
 MERGES = (
@@ -57,7 +58,15 @@ ELEMENTWISE = (
     layers.ReLU,
 )
 # Every cell of the result depends on the same cell of the input alone.
-_POINTWISE = (*ELEMENTWISE, layers.Activation, layers.Dense, layers.Rescaling, layers.SpatialDropout2D)
+_POINTWISE = (
+    *ELEMENTWISE,
+    layers.Activation,
+    layers.Dense,
+    layers.Rescaling,
+    layers.SpatialDropout2D,
+    EuclideanRBF,
+    LocalResponseNormalization,
+)
 # The same, where they work along the channels.
 _ALONG_AXIS = (
     layers.BatchNormalization,

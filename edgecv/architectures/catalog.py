@@ -15,6 +15,7 @@ __all__ = [
     "FASHION_CNN",
     "INCEPTION_V3",
     "LENET5",
+    "LENET5_ORIGINAL",
     "MOBILENET",
     "MOBILENET_V2",
     "RESNET18",
@@ -151,6 +152,18 @@ LENET5 = Architecture(
         "https://doi.org/10.1109/5.726791, figure 2"
     ),
     preprocess=_UNIT,
+)
+LENET5_ORIGINAL = replace(
+    LENET5,
+    name="lenet5_original",
+    builder="edgecv.architectures.lenet:lenet5_original",
+    input_shape=(28, 28, 1),
+    parameters=60_840,
+    reference=(
+        'LeCun, Bottou, Bengio, Haffner, "Gradient-Based Learning Applied to Document Recognition", 1998, '
+        "https://doi.org/10.1109/5.726791, figure 2, table I and equation 7"
+    ),
+    minimum=28,
 )
 MOBILENET = Architecture(
     name="mobilenet",

@@ -19,6 +19,7 @@ import numpy as np
 from keras import layers, ops
 from PIL import Image
 
+from edgecv.architectures.custom_layers import EuclideanRBF
 from edgecv.decoders import Decoder, Ssd, YoloV3
 from edgecv.deployable import decoder_order
 from edgecv.errors import OptionError
@@ -49,7 +50,7 @@ _EPSILON = 1e-3  # added to it, as BatchNorm does
 _BIAS = 0.1
 _BETA = (0.0, 1.0)
 _GAMMA = (0.75, 1.25)
-_LINEAR_LIKE = ("linear", "softmax", "sigmoid", "tanh")
+_LINEAR_LIKE = ("linear", "softmax", "sigmoid", "tanh", "scaled_tanh")
 _DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 # How many boxes shall survive on a photo at the usual thresholds, by which factor there may be more or fewer,
 # and how it is searched for.
@@ -121,7 +122,7 @@ def _draw(layer: Any, seed: int) -> None:
 def _deviation(layer: Any, name: str, shape: tuple[int, ...]) -> float:
     """Return the standard deviation that keeps the signal's variance (He et al., 2015, section 2.2)."""
     per_channel = name == "depthwise_kernel" or isinstance(layer, _DEPTHWISE)
-    inputs = math.prod(shape[:-2]) if per_channel else math.prod(shape[:-1])
+    inputs = math.prod(shape[:-2]) if per_channel else getattr(layer, "fan_in", math.prod(shape[:-1]))
     activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
     # A separate ReLU usually follows a linear layer; where none does, BatchNorm or the last scaling mends it.
     gain = 1.0 if activation in _LINEAR_LIKE[1:] else 2.0
@@ -216,7 +217,23 @@ def _calibrate_outputs(model: keras.Model, pictures: Any, spread: float) -> None
         model(pictures, training=False)
     for head, values in zip(heads, seen, strict=True):
         if values:
-            _rescale(head, ops.convert_to_numpy(values[-1]), spread)
+            _rescale(head, ops.convert_to_numpy(values[-1]), spread / _gain_behind(head))
+
+
+def _gain_behind(head: Any) -> float:
+    """Return by how much the outputs deviate where each value of the head deviates by 1; 1 without distances behind.
+
+    What differs between the units of an RBF is 2·x·c: independent x of deviation 1 move it by twice the length of c,
+    less what all centres share, which a softmax does not see.
+    """
+    behind = [node.operation for node in head._outbound_nodes if isinstance(node.operation, EuclideanRBF)]
+    if not behind:
+        return 1.0
+    centres = ops.convert_to_numpy(behind[0].centres)
+    own = centres - centres.mean(axis=1, keepdims=True)
+    length = float(np.sqrt(np.square(own).sum(axis=0).mean()))
+    slope = 1.7159 * 2 / 3 if getattr(head.activation, "__name__", "") == "scaled_tanh" else 1.0
+    return 2 * slope * length or 1.0
 
 
 def _heads(tensor: Any) -> list[Any]:
@@ -231,7 +248,7 @@ def _heads(tensor: Any) -> list[Any]:
         inputs = layer._inbound_nodes[node].input_tensors
         if isinstance(layer, layers.Concatenate):
             return [head for part in inputs for head in _heads(part)]
-        if not isinstance(layer, layers.Activation | layers.Softmax | layers.Reshape | layers.Flatten):
+        if not isinstance(layer, layers.Activation | layers.Softmax | layers.Reshape | layers.Flatten | EuclideanRBF):
             return []
         tensor = inputs[0]
 
