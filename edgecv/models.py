@@ -168,6 +168,8 @@ def import_module(name: str) -> None:
 def _keras_file(path: Path) -> "keras.Model":
     import keras
 
+    import edgecv.architectures.custom_layers  # noqa: F401  registers them
+
     _check_file(path)
     with _refused(path), quiet_frameworks():
         network = keras.models.load_model(path, compile=False)
