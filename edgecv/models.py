@@ -1,4 +1,4 @@
-"""MODEL on the command line: an architecture's name, a ``.keras`` or ``.h5`` file, or a SavedModel folder."""
+"""MODEL on the command line: an architecture's name, a ``.keras`` or ``.h5`` file, a RUN_DIR or a SavedModel."""
 
 import importlib
 import importlib.util
@@ -9,6 +9,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -23,6 +24,7 @@ from edgecv.localisation import Localisation
 from edgecv.preprocess import Preprocess
 from edgecv.quiet import quiet_frameworks
 from edgecv.registry import architecture_names, load_architecture
+from edgecv.training.run_dir import RunDir, is_run_dir
 from edgecv.weights import load_weights
 
 if TYPE_CHECKING:
@@ -112,7 +114,9 @@ def open_model(
         option = "--classes" if classes is not None else "--weights"
         raise OptionError(f"{option} is for an architecture's name; {model!r} is a file with weights of its own.")
     import_keras()
-    return _saved_model(path) if _is_folder(path) else _keras_file(path)
+    if not _is_folder(path):
+        return _keras_file(path)
+    return _run(path) if is_run_dir(path) else _saved_model(path)
 
 
 def save_model(network: "keras.Model", path: Path) -> None:
@@ -177,6 +181,16 @@ def _keras_file(path: Path) -> "keras.Model":
     return network
 
 
+def _run(path: Path) -> "keras.Model":
+    """Open what a training run has learnt; it goes by the name of its folder."""
+    run = RunDir(path)
+    if not run.model.exists():
+        raise ModelError(f"The run {str(path)!r} has no model yet. Go on with edgecv train --resume -o {path}.")
+    network = _keras_file(run.model)
+    network.edgecv_info = replace(network.edgecv_info, name=path.resolve().name)
+    return network
+
+
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
@@ -229,7 +243,9 @@ def _refused(path: Path) -> Iterator[None]:
 
 def _saved_model(path: Path) -> "keras.Model":
     if not (path / "saved_model.pb").is_file():
-        raise ModelError(f"{str(path)!r} is a folder without saved_model.pb. Give a model file or a SavedModel.")
+        raise ModelError(
+            f"{str(path)!r} is a folder without saved_model.pb or run.json. Give a model file, a run or a SavedModel."
+        )
     require("tensorflow", extra="export", purpose="Reading a SavedModel")
     with _refused(path), quiet_frameworks():
         network = _wrapped(path)

@@ -295,7 +295,7 @@ def test_a_folder_without_a_saved_model_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "mine.keras"):
         path.mkdir(exist_ok=True)
         assert refused(ModelError, open_model, str(path)) == (
-            f"{str(path)!r} is a folder without saved_model.pb. Give a model file or a SavedModel."
+            f"{str(path)!r} is a folder without saved_model.pb or run.json. Give a model file, a run or a SavedModel."
         )
 
 

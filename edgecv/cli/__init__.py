@@ -28,6 +28,7 @@ _COMMANDS = {
     "inspect": ("edgecv.cli.inspect:inspect", "Show an artifact's metadata and operators."),
     "list": ("edgecv.cli.listing:listing", "List architectures, exporters and runtimes."),
     "predict": ("edgecv.cli.predict:predict", "Run an artifact on pictures, folders or globs."),
+    "train": ("edgecv.cli.train:train", "Train a classifier or localiser on labelled pictures, evaluate and draw it."),
     "verify": ("edgecv.cli.verify:verify", "Check that an artifact answers like the original."),
 }
 _WRONG_INPUT = 2

@@ -1,0 +1,1 @@
+"""Training: labelled pictures and an architecture's name to a folder that `edgecv export` takes."""

@@ -1,0 +1,303 @@
+"""The loop of training: epoch by epoch, each of which ends in a checkpoint from which it can go on."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgecv.data.samples import Part
+from edgecv.errors import TrainingError
+from edgecv.quiet import quiet_frameworks
+from edgecv.training.checkpoint import Progress, restore, save_checkpoint
+from edgecv.training.network import Learner, Stage, stages_of, unfreeze
+from edgecv.training.run_dir import RunDir
+from edgecv.training.settings import Settings
+from edgecv.training.stream import Stream
+from edgecv.training.tasks import TrainingTask
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["Listener", "fit"]
+
+_AUXILIARY = "auxiliary"
+_MAIN = "predictions"
+
+
+class Listener:
+    """Is told how training goes on; this one says nothing."""
+
+    def begin(self, *, epochs: int, done: int, steps: int) -> None:
+        """Training begins: of so many epochs, so many are done, and an epoch has so many steps."""
+
+    def step(self, epoch: int, step: int, loss: float) -> None:
+        """A step is done; ``loss`` is the mean of the epoch so far."""
+
+    def epoch(self, row: Mapping[str, Any], *, best: bool) -> None:
+        """An epoch is done; ``row`` is its row of the history."""
+
+    def end(self) -> None:
+        """Training has ended, well or not."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+
+    @contextlib.contextmanager
+    def working(self, what: str, total: int) -> Iterator[Callable[[], None]]:  # noqa: ARG002
+        """Something else goes on for a while, in so many steps; the yielded function tells of each."""
+        yield lambda: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What the epochs of a run share."""
+
+    settings: Settings
+    learner: Learner
+    task: TrainingTask
+    streams: Mapping[Part, Stream]
+    run_dir: RunDir
+    listener: Listener
+    save_best: Callable[[], None]
+
+    @property
+    def monitor(self) -> str:
+        """The metric by which the best epoch is chosen: without a validation part the training part's."""
+        return self.task.monitor if "val" in self.streams else self.task.monitor.removeprefix("val_")
+
+
+def fit(
+    settings: Settings,
+    learner: Learner,
+    task: TrainingTask,
+    streams: Mapping[Part, Stream],
+    run_dir: RunDir,
+    progress: Progress,
+    *,
+    save_best: Callable[[], None],
+    listener: Listener,
+) -> Progress:
+    """Train until the last epoch, or until nothing becomes better.
+
+    Args:
+        settings: Of the run.
+        learner: The network; changed in place.
+        task: What it learns.
+        streams: ``train``, and ``val`` where there is one.
+        run_dir: Where checkpoints, history and logs go.
+        progress: Where it stands; with a checkpoint in ``run_dir`` where epochs are done.
+        save_best: Called when the network is better than ever.
+        listener: Is told of steps and epochs.
+
+    Returns:
+        Where it stands at the end.
+
+    Raises:
+        TrainingError: The loss is no number.
+        PictureError: A picture cannot be read.
+        OutputError: The disk is full.
+    """
+    run = _Run(
+        settings=settings,
+        learner=learner,
+        task=task,
+        streams=streams,
+        run_dir=run_dir,
+        listener=listener,
+        save_best=save_best,
+    )
+    stages = stages_of(settings, pretrained=learner.pretrained)
+    listener.begin(epochs=settings.epochs, done=progress.epoch, steps=streams["train"].steps)
+    try:
+        _stages(run, stages, progress)
+    finally:
+        listener.end()
+    return progress
+
+
+def _stages(run: _Run, stages: Sequence[Stage], progress: Progress) -> None:
+    resumed = progress.epoch > 0
+    for number, stage in enumerate(stages):
+        if progress.stopped or progress.epoch >= stage.first + stage.epochs:
+            continue
+        _begin_stage(run, stage, number, progress, resumed=resumed)
+        resumed = False
+        for epoch in range(progress.epoch, stage.first + stage.epochs):
+            _epoch(run, stage, epoch, progress)
+            if progress.stopped:
+                break
+
+
+def _begin_stage(run: _Run, stage: Stage, number: int, progress: Progress, *, resumed: bool) -> None:
+    """Compile for a stage, and take up the checkpoint where training goes on from one."""
+    unfreeze(run.learner, stage, run.settings)
+    network = run.learner.network
+    network.compile(optimizer=_optimizer(run, stage), jit_compile=False, **_compilation(run))
+    network.optimizer.build(network.trainable_variables)
+    if resumed:
+        restore(run.run_dir.checkpoint, network, optimizer=number == progress.stage)
+    progress.stage = number
+
+
+def _epoch(run: _Run, stage: Stage, epoch: int, progress: Progress) -> None:
+    begin = time.perf_counter()
+    logs = _learn(run, epoch)
+    if "val" in run.streams:
+        logs |= {f"val_{name}": value for name, value in _validate(run).items()}
+    rate = _rate(run.learner.network)
+    row: dict[str, Any] = {"epoch": epoch + 1, "stage": stage.name, "learning_rate": rate, **logs}
+    progress.epoch = epoch + 1
+    progress.history.append({**row, "seconds": round(time.perf_counter() - begin, 3)})
+    best = _is_better(run, row[run.monitor], progress.best)
+    if best:
+        progress.best, progress.best_epoch = row[run.monitor], epoch + 1
+        run.save_best()
+    _stop_early(run, stage, progress)
+    save_checkpoint(run.run_dir.checkpoint, run.learner.network, progress)
+    run.run_dir.write_history(progress.history)
+    _log(run, row)
+    run.listener.epoch(progress.history[-1], best=best)
+
+
+def _stop_early(run: _Run, stage: Stage, progress: Progress) -> None:
+    """Note that nothing has become better for long enough; a head's stage is followed by another in any case."""
+    since = progress.epoch - max(progress.best_epoch, stage.first)
+    if run.settings.patience and stage.name != "head" and since >= run.settings.patience:
+        progress.stopped = f"no better {run.monitor} in {since} epochs"
+
+
+def _is_better(run: _Run, value: float, best: float | None) -> bool:
+    if best is None:
+        return True
+    return value > best if run.task.higher_is_better else value < best
+
+
+def _learn(run: _Run, epoch: int) -> dict[str, float]:
+    stream = run.streams["train"]
+    watch = _watch(run.listener, epoch, stream.steps)
+    with stream.telling(), _quiet():
+        history = run.learner.network.fit(_batches(run, stream, epoch), epochs=1, verbose=0, callbacks=[watch])
+    return _columns({name: values[-1] for name, values in history.history.items()})
+
+
+def _validate(run: _Run) -> dict[str, float]:
+    stream = run.streams["val"]
+    with stream.telling(), _quiet():
+        logs = run.learner.network.evaluate(_batches(run, stream, 0), return_dict=True, verbose=0)
+    return _columns(logs)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with quiet_frameworks():
+        yield
+
+
+def _columns(logs: Mapping[str, Any]) -> dict[str, float]:
+    """Return an epoch's figures under short names: ``predictions_accuracy`` is ``accuracy``, the box's loss its own."""
+    found = {}
+    for name, value in logs.items():
+        if name.startswith(_AUXILIARY):
+            continue
+        output, _, metric = name.partition("_")
+        plain = output in ("predictions", "objectness", "box") and metric and metric != "loss"
+        found[metric if plain and name != "objectness_accuracy" else name] = float(value)
+    return found
+
+
+def _batches(run: _Run, stream: Stream, epoch: int) -> Any:
+    """Return an epoch as pictures in the network's scaling, answers and weights, under the network's output names."""
+    from keras import ops
+
+    names = run.learner.network.output_names
+    preprocess, size = run.learner.preprocess, run.learner.size
+
+    def finish(images: Any, targets: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+        answers, weights = run.task.finish(targets, size)
+        x = preprocess.apply(images, ops)
+        ones = ops.ones_like(next(iter(answers.values()))[:, 0])
+        by_name = {name: answers[_key(name, names)] for name in names}
+        weigh = {name: weights.get(_key(name, names), ones) for name in names}
+        return (x, by_name, weigh) if len(names) > 1 else (x, by_name[names[0]], weigh[names[0]])
+
+    import tensorflow as tf
+
+    return stream.epoch(epoch).map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _key(name: str, names: list[str]) -> str:
+    """Return what the task calls an output: the first is the main one, auxiliary ones learn the same."""
+    return _MAIN if name == names[0] or name.startswith(_AUXILIARY) else name
+
+
+def _compilation(run: _Run) -> dict[str, Any]:
+    names = run.learner.network.output_names
+    losses, metrics = run.task.losses(), run.task.metrics()
+    if len(names) == 1:
+        return {"loss": losses[_MAIN][0], "weighted_metrics": metrics[_MAIN]}
+    shares = {name: run.learner.auxiliary_weight for name in names if name.startswith(_AUXILIARY)}
+    return {
+        "loss": {name: losses[_key(name, names)][0] for name in names},
+        "loss_weights": {name: shares.get(name, losses[_key(name, names)][1]) for name in names},
+        "weighted_metrics": {name: metrics[_key(name, names)] for name in names if name not in shares},
+    }
+
+
+def _optimizer(run: _Run, stage: Stage) -> "keras.Optimizer":
+    import keras
+
+    settings, steps = run.settings, run.streams["train"].steps
+    rate: Any = stage.rate
+    warmup = math.ceil(min(settings.warmup, stage.epochs) * steps)
+    if settings.schedule == "cosine" or warmup:
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else stage.rate,
+            max(stage.epochs * steps - warmup, 1),
+            alpha=0.0 if settings.schedule == "cosine" else 1.0,
+            warmup_target=stage.rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    # AdamW and weight decay of the others are one thing in Keras: decoupled from the gradient.
+    kind = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "nadam": keras.optimizers.Nadam}
+    decay = {"weight_decay": settings.weight_decay} if settings.weight_decay or settings.optimizer == "adamw" else {}
+    if settings.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, **decay)
+    return kind[settings.optimizer](rate, **decay)
+
+
+def _rate(network: "keras.Model") -> float:
+    from keras import ops
+
+    return float(ops.convert_to_numpy(network.optimizer.learning_rate))
+
+
+def _watch(listener: Listener, epoch: int, steps: int) -> Any:
+    """Make the callback that ends training at the step whose loss is no number, and tells of every step."""
+    import keras
+
+    class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+        def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+            loss = float((logs or {}).get("loss", 0.0))
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"The loss is {loss} at step {batch + 1} of {steps} in epoch {epoch + 1}. The last good checkpoint "
+                    "is kept; train again with a lower --learning-rate."
+                )
+            listener.step(epoch, batch + 1, loss)
+
+    return Watch()
+
+
+def _log(run: _Run, row: Mapping[str, Any]) -> None:
+    """Write an epoch for TensorBoard."""
+    import tensorflow as tf
+
+    with _quiet():
+        writer = tf.summary.create_file_writer(str(run.run_dir.log))
+        with writer.as_default(step=row["epoch"]):
+            for name, value in row.items():
+                if isinstance(value, float):
+                    tf.summary.scalar(name, value)
+        writer.close()

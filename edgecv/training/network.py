@@ -1,0 +1,199 @@
+"""The network of a run: published weights or fresh ones, the task's head, and the stages in which it learns."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgecv.architecture import Architecture
+from edgecv.deployable import ModelInfo
+from edgecv.errors import OptionError, TrainingError, WeightsError
+from edgecv.models import build, open_model
+from edgecv.preprocess import Preprocess, for_whole_pictures
+from edgecv.registry import load_architecture
+from edgecv.training.heads import HEADS, without_top
+from edgecv.training.settings import Settings
+from edgecv.training.tasks import TrainingTask
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["Learner", "Stage", "make_learner", "stages_of", "unfreeze"]
+
+# A tenth: large steps would destroy what the base has learnt.
+_FINE_TUNING = 0.1
+_FRESH = "random"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner:
+    """A network that is to learn.
+
+    Attributes:
+        network: Trained in place; further outputs are auxiliary ones.
+        deployable: What is saved: the same layers, without auxiliary outputs.
+        info: What `edgecv.deploy` has to know of it.
+        pretrained: Whether its base has learnt before.
+        auxiliary_weight: Weight of the auxiliary outputs' losses.
+    """
+
+    network: "keras.Model"
+    deployable: "keras.Model"
+    info: ModelInfo
+    pretrained: bool
+    auxiliary_weight: float = 0.0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(height, width)`` of the input in pixels."""
+        _, height, width, _ = self.network.inputs[0].shape
+        return int(height), int(width)
+
+    @property
+    def channels(self) -> int:
+        """3 = RGB, 1 = luminance."""
+        return int(self.network.inputs[0].shape[3])
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """From 0…255 to what the network takes."""
+        return self.info.preprocess or Preprocess()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Epochs with one optimizer and one set of layers that learn.
+
+    Attributes:
+        name: For logs.
+        first: Its first epoch, from 0.
+        epochs: How many.
+        rate: Learning rate at its peak.
+        learns: Which layers do.
+    """
+
+    name: str
+    first: int
+    epochs: int
+    rate: float
+    learns: Literal["all", "head", "last layers and head"]
+
+
+def make_learner(settings: Settings, task: TrainingTask, *, classes: int) -> Learner:
+    """Build the network of a run.
+
+    Raises:
+        UnknownNameError: No such architecture.
+        OptionError: The architecture cannot learn the task, or not at that size.
+        WeightsError: Weights were asked for that cannot be had.
+    """
+    architecture = load_architecture(settings.architecture)
+    if architecture.task != "classification":
+        raise OptionError(
+            f"{architecture.name} is a {architecture.task} network: it cannot learn {task.name}. "
+            "Choose a classifier of 'edgecv list architectures'."
+        )
+    base = _pretrained(settings, architecture)
+    pretrained = base is not None
+    if base is not None:
+        network = task.head(without_top(base))
+        source = f"trained from {base.edgecv_info.weights_source}"
+        scaling = base.edgecv_info.preprocess
+    else:
+        network = _fresh(settings, architecture, task, classes)
+        source, scaling = f"trained (seed {settings.seed})", architecture.preprocess
+    info = ModelInfo(name=architecture.name, preprocess=scaling, weights_source=source)
+    info = task.info(info)
+    if info.task != "classification" and info.preprocess is not None:
+        info = replace(info, preprocess=for_whole_pictures(info.preprocess))
+    return Learner(
+        network=network,
+        deployable=_without_auxiliary(network),
+        info=info,
+        pretrained=pretrained,
+        auxiliary_weight=getattr(architecture, "auxiliary_weight", None) or 0.0,
+    )
+
+
+def stages_of(settings: Settings, *, pretrained: bool) -> tuple[Stage, ...]:
+    """Return the stages of a run: one for fresh weights; the head alone and then more of it for published ones."""
+    if not pretrained:
+        return (Stage(name="training", first=0, epochs=settings.epochs, rate=settings.learning_rate, learns="all"),)
+    frozen = settings.freeze_epochs
+    if frozen is None:
+        frozen = math.ceil(settings.epochs / 2)
+    fine_rate = settings.fine_tune_rate or settings.learning_rate * _FINE_TUNING
+    learns: Literal["all", "last layers and head"] = "all" if settings.unfreeze is None else "last layers and head"
+    stages = (
+        Stage(name="head", first=0, epochs=frozen, rate=settings.learning_rate, learns="head"),
+        Stage(name="fine-tuning", first=frozen, epochs=settings.epochs - frozen, rate=fine_rate, learns=learns),
+    )
+    return tuple(stage for stage in stages if stage.epochs)
+
+
+def unfreeze(learner: Learner, stage: Stage, settings: Settings) -> None:
+    """Set which layers learn in a stage; a BatchNorm that does not is in inference mode, as Keras has it.
+
+    Raises:
+        OptionError: More layers are to learn than there are.
+    """
+    from keras import layers
+
+    body = [layer for layer in learner.network.layers if layer.name not in HEADS]
+    weighted = [layer for layer in body if layer.weights]
+    last = _last(weighted, settings.unfreeze, learner.network.name) if stage.learns == "last layers and head" else []
+    for layer in body:
+        learns = stage.learns == "all" or any(layer is each for each in last)
+        frozen_norm = learner.pretrained and not settings.train_batchnorm
+        layer.trainable = learns and not (frozen_norm and isinstance(layer, layers.BatchNormalization))
+
+
+def _last(layers: Sequence[Any], count: int | None, name: str) -> Sequence[Any]:
+    if count is None or count > len(layers):
+        raise OptionError(f"unfreeze must be at most the {len(layers)} layers with weights of {name}, got {count}.")
+    return layers[-count:]
+
+
+def _pretrained(settings: Settings, architecture: Architecture) -> "keras.Model | None":
+    """Return the network with the weights to start from; None where it starts fresh."""
+    if settings.weights == _FRESH:
+        return None
+    published = [name for name in architecture.weights if name != _FRESH]
+    if settings.weights in ("auto", "imagenet", *published):
+        if settings.weights == "auto" and not published:
+            return None
+        network = build(architecture.name, weights=settings.weights, seed=settings.seed, input_size=settings.input_size)
+        # Weights that were drawn to keep signals alive in a test are no start for learning.
+        return None if network.edgecv_info.weights_source.startswith(_FRESH) else network
+    path = Path(settings.weights)
+    if not path.exists():
+        raise WeightsError(f"Weights {settings.weights!r} do not exist. Give auto, imagenet, random, a model or a run.")
+    network = open_model(settings.weights)
+    given = network.edgecv_info.name
+    found = tuple(network.inputs[0].shape[1:3])
+    if settings.input_size not in (None, found):
+        raise TrainingError(
+            f"{settings.weights!r} ({given}) takes {found[0]}x{found[1]} pictures. Leave --input-size out."
+        )
+    return network
+
+
+def _fresh(settings: Settings, architecture: Architecture, task: TrainingTask, classes: int) -> "keras.Model":
+    """Build it with the weights that its layers' initialisers draw."""
+    import keras
+
+    keras.utils.set_random_seed(settings.seed)
+    if task.name != "classification":
+        return task.head(without_top(architecture.build(input_size=settings.input_size)))
+    extra = {"auxiliary": True} if getattr(architecture, "auxiliary_weight", None) else {}
+    return architecture.build(input_size=settings.input_size, classes=classes, **extra)
+
+
+def _without_auxiliary(network: "keras.Model") -> "keras.Model":
+    import keras
+
+    names = network.output_names
+    if not any(name.startswith("auxiliary") for name in names):
+        return network
+    return keras.Model(network.inputs[0], network.outputs[0], name=network.name)

@@ -1,0 +1,140 @@
+"""RUN_DIR: the folder of a training run, all that `edgecv export` and `--resume` need.
+
+model.keras          the best network so far, with preprocessing, labels and decoder; appears after the first epoch
+run.json             settings, data, versions, state
+history.csv          a row an epoch
+evaluation.json      scores on the test part, once the run has ended
+checkpoints/         last.npz: all that going on needs
+log/                 for TensorBoard
+plots/               losses, metrics, confusion matrix, predictions beside truth
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgecv.errors import OutputError, TrainingError
+from edgecv.files import replace_whole
+
+__all__ = ["RunDir", "is_run_dir", "read_run"]
+
+_RECORD = "run.json"
+_MODEL = "model.keras"
+
+Row = Mapping[str, Any]
+
+
+def is_run_dir(path: Path) -> bool:
+    """Tell whether a folder is that of a training run."""
+    try:
+        return (path / _RECORD).is_file()
+    except OSError:  # behind a folder that may not be entered, or a name that is too long
+        return False
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """Read run.json.
+
+    Raises:
+        TrainingError: It is missing or damaged.
+    """
+    record = path / _RECORD
+    try:
+        document = json.loads(record.read_text(encoding="utf-8"))
+        if not isinstance(document, dict) or not isinstance(document.get("settings"), dict):
+            raise ValueError("it has no settings")
+    except OSError as error:
+        raise TrainingError(
+            f"{str(path)!r} is no run of edgecv train: {_RECORD} cannot be read ({error.strerror})."
+        ) from error
+    except ValueError as error:
+        raise TrainingError(f"{str(record)!r} is damaged: {error}. Train again with --force.") from error
+    return document
+
+
+class RunDir:
+    """The folder of a run; every file in it appears whole.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def model(self) -> Path:
+        """The best network so far."""
+        return self.path / _MODEL
+
+    @property
+    def checkpoint(self) -> Path:
+        """All that going on needs."""
+        return self.path / "checkpoints" / "last.npz"
+
+    @property
+    def plots(self) -> Path:
+        """Folder of the plots."""
+        return self.path / "plots"
+
+    @property
+    def log(self) -> Path:
+        """Folder for TensorBoard."""
+        return self.path / "log"
+
+    def check_free(self, *, force: bool) -> None:
+        """Refuse a folder that is there, or whose parent is missing.
+
+        Raises:
+            OutputError: It exists and ``force`` is false, or it exists and is no run: that is never removed.
+        """
+        if not self.path.exists():
+            return
+        empty = self.path.is_dir() and not any(self.path.iterdir())
+        if empty:
+            return
+        if not is_run_dir(self.path):
+            raise OutputError(f"{str(self.path)!r} exists and is no run of edgecv train. Choose another -o.")
+        if not force:
+            raise OutputError(
+                f"The run {str(self.path)!r} exists. Go on with it by --resume, replace it by --force, or choose "
+                "another -o."
+            )
+
+    def create(self, document: Mapping[str, Any]) -> None:
+        """Make the folder with its run.json, in place of an old run.
+
+        Raises:
+            OutputError: It cannot be made.
+        """
+        with replace_whole(self.path) as temporary:
+            temporary.mkdir()
+            for folder in ("checkpoints", "log", "plots"):
+                (temporary / folder).mkdir()
+            (temporary / _RECORD).write_text(_json(document), encoding="utf-8")
+
+    def write_record(self, document: Mapping[str, Any]) -> None:
+        """Write run.json."""
+        self.write_json(_RECORD, document)
+
+    def write_json(self, name: str, document: Mapping[str, Any]) -> None:
+        """Write a JSON file."""
+        with replace_whole(self.path / name) as temporary:
+            temporary.write_text(_json(document), encoding="utf-8")
+
+    def write_history(self, rows: Sequence[Row]) -> None:
+        """Write history.csv; columns that appear later are empty in the rows before."""
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        with replace_whole(self.path / "history.csv") as temporary:
+            temporary.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _json(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
