@@ -78,7 +78,14 @@ def take_off(values: Array, activation: str) -> Array:
 
 
 def compare(
-    original: Array, artifact: Array, *, activation: str, tolerance: float, classes: bool, vacuity: bool = True
+    original: Array,
+    artifact: Array,
+    *,
+    activation: str,
+    tolerance: float,
+    classes: bool,
+    vacuity: bool = True,
+    least_scale: float = 0.0,
 ) -> Comparison:
     """Compare an output of the original with an artifact's.
 
@@ -89,6 +96,8 @@ def compare(
         tolerance: Largest relative difference.
         classes: The last axis is classes: the best one must agree unless its margin is below the tolerance.
         vacuity: Demand that the original's outputs vary between the pictures.
+        least_scale: Differences on a picture whose largest value is smaller are taken relative to this: a single
+            logit near 0 has no scale of its own.
     """
     if original.shape != artifact.shape:
         return failed(f"the shape is {artifact.shape[1:]} instead of {original.shape[1:]}")
@@ -106,8 +115,8 @@ def compare(
         # A class without digits counts by how far the artifact lifts it to where it would have some.
         b = np.where(known, b, take_off(after, activation) - np.log(_SMALLEST))
         a = np.where(known, a, 0)
-    measured = _measure(a, b)
-    problem = _vacuous(a, known, tolerance) if vacuity else ""
+    measured = _measure(a, b, np.maximum(np.max(np.abs(a), axis=1), least_scale))
+    problem = _vacuous(a, known, tolerance, least_scale) if vacuity else ""
     if measured.relative_diff > tolerance:
         problem = f"relative difference {measured.relative_diff:.1e} is above {tolerance:.0e}"
     top1 = None
@@ -209,9 +218,8 @@ def _compare_exact(original: Array, artifact: Array) -> Comparison:
     )
 
 
-def _measure(a: Array, b: Array, largest: Array | None = None) -> Comparison:
+def _measure(a: Array, b: Array, scale: Array) -> Comparison:
     difference = np.max(np.abs(a - b), axis=1)
-    scale = np.max(np.abs(a), axis=1) if largest is None else largest
     relative = np.where(difference == 0, 0.0, difference / np.maximum(scale, np.finfo(np.float64).tiny))
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     cosine = np.where(norms > 0, np.sum(a * b, axis=1) / np.maximum(norms, 1e-300), 1.0)
@@ -223,9 +231,9 @@ def _measure(a: Array, b: Array, largest: Array | None = None) -> Comparison:
     )
 
 
-def _vacuous(a: Array, known: Array, tolerance: float) -> str:
+def _vacuous(a: Array, known: Array, tolerance: float, least_scale: float = 0.0) -> str:
     """Say that the original's outputs vary too little between the pictures to prove anything."""
-    largest = float(np.max(np.abs(a), where=known, initial=0.0))
+    largest = float(np.max(np.abs(a), where=known, initial=least_scale))
     # Only pictures on which an element has digits tell how much it varies.
     several = np.sum(known, axis=0) > 1
     deviations = np.std(a[:, several], axis=0, where=known[:, several])

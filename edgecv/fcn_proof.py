@@ -27,6 +27,7 @@ from keras import ops
 from edgecv.classifier_head import Head, Split, find_head, last_activation
 from edgecv.comparison import TOLERANCES
 from edgecv.decoders import SlidingWindow
+from edgecv.deployable import decoder_order
 from edgecv.errors import ModelError, OptionError
 from edgecv.fcn_grid import cells_inside, shared_side
 from edgecv.fcn_measure import Compared, check
@@ -92,7 +93,7 @@ def prove(
     """
     with keras.device("cpu:0"):
         pair = _pair_of(fcn, classifier)
-        contradiction = _contradiction(pair, getattr(fcn, "edgecv_info", None))
+        contradiction = _contradiction(pair, getattr(fcn, "edgecv_info", None)) or _other_boxes(fcn, classifier)
         if contradiction:
             return Report(checks=(check("grid", [], tolerance=_TOLERANCE, problem=contradiction),))
         source = _source(pair, classifier, images, preprocess)
@@ -204,6 +205,23 @@ def _contradiction(pair: _Pair, info: Any) -> str:
             return f"the FCN's file says window {_size(decoder.window)}, the classifier's is {_size(pair.size)}"
         if pair.single_cells and not _centred(decoder, pair.field):
             return f"the FCN's file says offset {decoder.offset}, which is not around what its cells see"
+    return ""
+
+
+def _other_boxes(fcn: keras.Model, localiser: keras.Model) -> str:
+    """Say where the FCN's file reads the box's numbers otherwise than the localiser that says how; empty elsewhere."""
+    decoder = getattr(getattr(fcn, "edgecv_info", None), "decoder", None)
+    localisation = getattr(getattr(localiser, "edgecv_info", None), "localisation", None)
+    if not isinstance(decoder, SlidingWindow) or localisation is None:
+        return ""
+    if decoder.box != "relative":
+        return f"the FCN's file says box {decoder.box!r}, the localiser's is relative to its window"
+    if decoder.sqrt_sizes != localisation.sqrt_sizes:
+        kinds = ["square roots" if each.sqrt_sizes else "sides" for each in (decoder, localisation)]
+        return f"the FCN's file says that width and height are {kinds[0]}, the localiser's that they are {kinds[1]}"
+    orders = [decoder_order(fcn, decoder.outputs), decoder_order(localiser, localisation.outputs, "localisation")]
+    if orders[0] != orders[1]:
+        return "the FCN's file has class scores, objectness and box in another order than the localiser's"
     return ""
 
 
