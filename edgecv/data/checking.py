@@ -104,16 +104,17 @@ def box_problem(corners: Sequence[float], *, size: tuple[int, int] | None = None
         slack: How many pixels a box may reach beyond its picture, for rounded numbers.
     """
     x1, y1, x2, y2 = corners
-    text = f"box ({', '.join(f'{value:g}' for value in corners)})"
     if not all(map(math.isfinite, corners)):
-        return f"{text} has a number that is not finite"
-    if x2 < x1 or y2 < y1:
-        return f"{text} is reversed: x1, y1 must be its upper left corner"
-    if x1 == x2 or y1 == y2:
-        return f"{text} has no area"
-    if size and (x1 < -slack or y1 < -slack or x2 > size[1] + slack or y2 > size[0] + slack):
-        return f"{text} reaches outside its picture, which is {size[1]} wide and {size[0]} high"
-    return None
+        problem = "has a number that is not finite"
+    elif x2 < x1 or y2 < y1:
+        problem = "is reversed: x1, y1 must be its upper left corner"
+    elif x1 == x2 or y1 == y2:
+        problem = "has no area"
+    elif size and (x1 < -slack or y1 < -slack or x2 > size[1] + slack or y2 > size[0] + slack):
+        problem = f"reaches outside its picture, which is {size[1]} wide and {size[0]} high"
+    else:
+        return None
+    return f"box ({', '.join(f'{value:g}' for value in corners)}) {problem}"
 
 
 def classes_in_use(samples: Iterable[Sample]) -> set[int]:
