@@ -142,7 +142,7 @@ def _show_augmented(settings: "Settings", path: Path) -> None:
 
 def _terminal_listener() -> Any:
     """Make what shows a bar with the time that is left on a terminal, and a line an epoch everywhere."""
-    from edgecv.training.loop import Listener
+    from edgecv.training.listener import Listener
 
     class Told(Listener):
         def __init__(self) -> None:

@@ -11,6 +11,7 @@ from edgecv.data.samples import Part
 from edgecv.errors import TrainingError
 from edgecv.quiet import quiet_frameworks
 from edgecv.training.checkpoint import Progress, restore, save_checkpoint
+from edgecv.training.listener import Listener
 from edgecv.training.network import Learner, Stage, stages_of, unfreeze
 from edgecv.training.run_dir import RunDir
 from edgecv.training.settings import Settings
@@ -20,34 +21,10 @@ from edgecv.training.tasks import TrainingTask
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["Listener", "fit"]
+__all__ = ["fit"]
 
 _AUXILIARY = "auxiliary"
 _MAIN = "predictions"
-
-
-class Listener:
-    """Is told how training goes on; this one says nothing."""
-
-    def begin(self, *, epochs: int, done: int, steps: int) -> None:
-        """Training begins: of so many epochs, so many are done, and an epoch has so many steps."""
-
-    def step(self, epoch: int, step: int, loss: float) -> None:
-        """A step is done; ``loss`` is the mean of the epoch so far."""
-
-    def epoch(self, row: Mapping[str, Any], *, best: bool) -> None:
-        """An epoch is done; ``row`` is its row of the history."""
-
-    def end(self) -> None:
-        """Training has ended, well or not."""
-
-    def note(self, text: str) -> None:
-        """Something that the user should know."""
-
-    @contextlib.contextmanager
-    def working(self, what: str, total: int) -> Iterator[Callable[[], None]]:  # noqa: ARG002
-        """Something else goes on for a while, in so many steps; the yielded function tells of each."""
-        yield lambda: None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from edgecv.extras import import_keras, require
 from edgecv.quiet import quiet_frameworks
 from edgecv.training.augmentation import Recipe, read_recipe
 from edgecv.training.checkpoint import Progress, read_progress
-from edgecv.training.loop import Listener, fit
+from edgecv.training.listener import Listener
 from edgecv.training.run_dir import RunDir, read_run
 from edgecv.training.settings import Settings
 from edgecv.training.tasks import TrainingTask, find_task
@@ -107,6 +107,8 @@ def train(
         document["started"] = read_run(run_dir.path).get("started", document["started"])
     else:
         run_dir.create(document)
+    from edgecv.training.loop import fit  # with Keras, which `_prepare` imports quietly
+
     progress = fit(
         settings,
         learner,
