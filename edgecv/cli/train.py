@@ -65,7 +65,7 @@ def _parse_unfreeze(value: str) -> int | None:
 @click.option("--unfreeze", type=_parse_unfreeze, metavar="all|N", help="Layers that learn afterwards. Default: all.")
 @click.option("--fine-tune-rate", type=float, help="Their learning rate. Default: a tenth.")
 @click.option("--train-batchnorm", is_flag=True, help="Published weights: BatchNorm learns then, too.")
-@click.option("--dropout", type=float, help="Before a new head. Default: 0.2.")
+@click.option("--dropout", type=float, help="Default: the architecture's own, 0.2 before a new head.")
 @click.option("--label-smoothing", type=float, help="Default: 0.")
 @click.option("--augment", metavar="none|light|standard|FILE.json", help="Default: none.")
 @click.option("--show-augmented", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw them; train nothing.")

@@ -103,6 +103,7 @@ def make_learner(settings: Settings, task: TrainingTask, *, classes: int) -> Lea
     else:
         network = _fresh(settings, architecture, task, classes)
         source, scaling = f"trained (seed {settings.seed})", architecture.preprocess
+    _set_dropout(network, settings.dropout)
     info = ModelInfo(name=architecture.name, preprocess=scaling, weights_source=source)
     info = task.info(info)
     if info.task != "classification" and info.preprocess is not None:
@@ -188,6 +189,15 @@ def _fresh(settings: Settings, architecture: Architecture, task: TrainingTask, c
         return task.head(without_top(architecture.build(input_size=settings.input_size)))
     extra = {"auxiliary": True} if getattr(architecture, "auxiliary_weight", None) else {}
     return architecture.build(input_size=settings.input_size, classes=classes, **extra)
+
+
+def _set_dropout(network: "keras.Model", rate: float | None) -> None:
+    """Give a network's dropout layers the rate that was asked for; None leaves the architecture's."""
+    from keras import layers
+
+    for layer in network.layers:
+        if rate is not None and isinstance(layer, layers.Dropout):
+            layer.rate = rate
 
 
 def _without_auxiliary(network: "keras.Model") -> "keras.Model":

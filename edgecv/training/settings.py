@@ -80,7 +80,7 @@ class Settings:
         unfreeze: Published weights: how many of the base's last layers learn afterwards; None for all.
         fine_tune_rate: The rate of that second stage; None takes a tenth of `learning_rate`.
         train_batchnorm: Published weights: BatchNorm learns in the second stage, too.
-        dropout: Before the new head; None takes 0.2 there, and what the architecture has elsewhere.
+        dropout: Of all dropout layers; None takes 0.2 before a new head, and what the architecture has elsewhere.
         label_smoothing: Classification: share of the target that is spread over all classes (Szegedy et al.,
             2015, section 7, https://arxiv.org/abs/1512.00567).
         augment: Name of a recipe, or a JSON file of one.
