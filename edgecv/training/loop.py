@@ -195,9 +195,10 @@ def _batches(run: _Run, stream: Stream, epoch: int) -> Any:
         answers, weights = run.task.finish(targets, size)
         x = preprocess.apply(images, ops)
         ones = ops.ones_like(next(iter(answers.values()))[:, 0])
-        by_name = {name: answers[_key(name, names)] for name in names}
-        weigh = {name: weights.get(_key(name, names), ones) for name in names}
-        return (x, by_name, weigh) if len(names) > 1 else (x, by_name[names[0]], weigh[names[0]])
+        keys = [_key(name, names) for name in names]
+        # Tuples in the order of the outputs: Keras finds no dictionary's targets for a list of outputs.
+        y, weigh = tuple(answers[key] for key in keys), tuple(weights.get(key, ones) for key in keys)
+        return (x, y, weigh) if len(names) > 1 else (x, y[0], weigh[0])
 
     import tensorflow as tf
 
@@ -214,11 +215,13 @@ def _compilation(run: _Run) -> dict[str, Any]:
     losses, metrics = run.task.losses(), run.task.metrics()
     if len(names) == 1:
         return {"loss": losses[_MAIN][0], "weighted_metrics": metrics[_MAIN]}
-    shares = {name: run.learner.auxiliary_weight for name in names if name.startswith(_AUXILIARY)}
+    keys = [_key(name, names) for name in names]
+    auxiliary = [name.startswith(_AUXILIARY) for name in names]
+    share = run.learner.auxiliary_weight
     return {
-        "loss": {name: losses[_key(name, names)][0] for name in names},
-        "loss_weights": {name: shares.get(name, losses[_key(name, names)][1]) for name in names},
-        "weighted_metrics": {name: metrics[_key(name, names)] for name in names if name not in shares},
+        "loss": [losses[key][0] for key in keys],
+        "loss_weights": [share if aside else losses[key][1] for key, aside in zip(keys, auxiliary, strict=True)],
+        "weighted_metrics": [[] if aside else metrics[key] for key, aside in zip(keys, auxiliary, strict=True)],
     }
 
 
