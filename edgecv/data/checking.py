@@ -1,7 +1,5 @@
 """Checks of data: what every format holds its labels to, what training asks for, and whether pictures decode."""
 
-import collections
-import concurrent.futures
 import dataclasses
 import difflib
 import math
@@ -10,7 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from edgecv.data.problems import Problem, Problems
-from edgecv.data.samples import ArraySource, Dataset, PictureSource, Sample
+from edgecv.data.samples import ArraySource, Dataset, Sample
+from edgecv.data.threads import in_threads
 from edgecv.errors import DataError, PictureError
 
 __all__ = ["Checks", "box_problem", "check_pictures", "check_trainable", "classes_in_use", "without"]
@@ -129,12 +128,14 @@ def check_trainable(dataset: Dataset) -> None:
     """Check that a network can learn from a data set at all.
 
     Raises:
-        DataError: It holds no picture, pictures of one class only, or fewer pictures than classes. Detectors and
-            segmenters may learn one class: they tell it from the background.
+        DataError: It holds no picture, pictures of one class only, or fewer pictures than classes. Detectors may learn
+            one class: they tell it from the background, which masks have as a class.
     """
     path, count = dataset.path, len(dataset.samples)
     if not count:
         raise DataError(f"{path!r} holds no labelled picture. Name a folder with some.")
+    if dataset.task == "segmentation" and len(dataset.classes) < 2:
+        raise DataError(f"All masks of {path!r} are of one class: there is nothing to tell apart. Add other ones.")
     if dataset.task not in ("classification", "localisation"):
         return
     used = classes_in_use(dataset.samples)
@@ -161,17 +162,11 @@ def check_pictures(dataset: Dataset, *, progress: Callable[[], None] | None = No
     Returns:
         The problems in the order of the samples; their file is the name of the picture or mask.
     """
-    workers = min(8, os.cpu_count() or 1)
     problems: list[Problem] = []
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        try:
-            for found in _in_order(pool, dataset.samples, ahead=4 * workers):
-                problems += found
-                if progress:
-                    progress()
-        except BaseException:  # interrupted: what is queued is not waited for
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    for found in in_threads(_sample_problems, dataset.samples):
+        problems += found
+        if progress:
+            progress()
     return tuple(problems)
 
 
@@ -187,38 +182,16 @@ def without(dataset: Dataset, problems: Collection[Problem]) -> Dataset:
     return dataclasses.replace(dataset, samples=kept, skipped=dataset.skipped + left_out)
 
 
-def _in_order(
-    pool: concurrent.futures.Executor, samples: Sequence[Sample], *, ahead: int
-) -> Iterable[Sequence[Problem]]:
-    """Check samples with a bounded queue: `Executor.map` would queue all of a million at once."""
-    waiting: collections.deque[concurrent.futures.Future[Sequence[Problem]]] = collections.deque()
-    for sample in samples:
-        if _in_memory(sample.picture) and (sample.mask is None or _in_memory(sample.mask)):
-            # Takes its place in the queue all the same: answers come in the order of the samples.
-            done: concurrent.futures.Future[Sequence[Problem]] = concurrent.futures.Future()
-            done.set_result(())
-            waiting.append(done)
-        else:
-            waiting.append(pool.submit(_sample_problems, sample))
-        if len(waiting) >= ahead:
-            yield waiting.popleft().result()
-    for future in waiting:
-        yield future.result()
-
-
-def _in_memory(source: PictureSource) -> bool:
-    return isinstance(source, ArraySource)
-
-
 def _sample_problems(sample: Sample) -> Sequence[Problem]:
     problems = []
     for source in (sample.picture, sample.mask):
-        if source is None:
+        if source is None or isinstance(source, ArraySource):
             continue
         try:
             picture = source.read()
         except PictureError as error:
-            text = str(error).removeprefix(f"Picture {source.name!r} ")
+            # The place of a problem names the file already.
+            text = str(error).removeprefix(f"Picture {source.name!r} ").removeprefix(f"Mask {source.name!r} ")
             problems.append(Problem(source.name, None, text))
             continue
         height, width = sample.size or (picture.height, picture.width)
