@@ -9,16 +9,17 @@ picture's number alone: batches, order, threads and interruptions change nothing
 """
 
 import enum
-import math
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgecv.errors import OptionError
+from edgecv.errors import OptionError, one_line
 
-__all__ = ["IGNORE", "RECIPES", "Draw", "Recipe"]
+__all__ = ["IGNORE", "RECIPES", "Draw", "Recipe", "read_recipe"]
 
 # The class number of mask pixels that nothing is known of, as in Pascal VOC.
 IGNORE = 255
@@ -197,17 +198,11 @@ class Recipe:
 
 
 # The largest value of each range; none reaches 0.
-_RANGES: Mapping[str, float] = {
-    "zoom": math.inf,
-    "crop": 1.0,
-    "crop_aspect": math.inf,
-    "erase_area": 1.0,
-    "erase_aspect": math.inf,
-}
+_RANGES: Mapping[str, float] = {"zoom": 100, "crop": 1, "crop_aspect": 100, "erase_area": 1, "erase_aspect": 100}
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_number(name: str, value: Any, high: float) -> None:
@@ -218,8 +213,7 @@ def _check_number(name: str, value: Any, high: float) -> None:
 def _checked_range(name: str, value: Any, high: float) -> Range:
     pair = isinstance(value, tuple | list) and len(value) == 2 and all(_is_number(each) for each in value)
     if not pair or not 0 < value[0] <= value[1] <= high:
-        limits = "above 0" if high == math.inf else f"in (0, {high:g}]"
-        raise OptionError(f"augmentation key {name!r} must be two rising numbers {limits}, got {value!r}")
+        raise OptionError(f"augmentation key {name!r} must be two rising numbers in (0, {high}], got {value!r}")
     return float(value[0]), float(value[1])
 
 
@@ -244,3 +238,23 @@ RECIPES: Mapping[str, Recipe] = {
         erase_area=(0.02, 0.2),
     ),
 }
+
+
+def read_recipe(name: str) -> Recipe:
+    """Return a recipe by its name, or read a JSON file of one.
+
+    Raises:
+        OptionError: There is no such recipe, or the file cannot be read or holds none.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    if not name.endswith(".json"):
+        raise OptionError(f"augment must be one of {', '.join(RECIPES)} or a FILE.json, got {name!r}")
+    try:
+        return Recipe.from_json(json.loads(Path(name).read_text(encoding="utf-8")))
+    except OptionError:
+        raise
+    except OSError as error:
+        raise OptionError(f"augment {name!r} cannot be read: {error.strerror}. Name another file.") from error
+    except (ValueError, RecursionError) as error:
+        raise OptionError(f"augment {name!r} is no JSON: {one_line(error)}. Mend it.") from error

@@ -1,7 +1,7 @@
 """The stream of training: samples in, batches of pictures and targets out, the same ones for the same epoch."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,6 @@ __all__ = ["GIBIBYTE", "Stream"]
 
 GIBIBYTE = 2**30
 _DRAWS = "draws"
-
-# What a task makes of a batch after augmentation: (images, targets) in, what Keras is given out.
-Finish = Callable[[Any, dict[str, Any]], Any]
 
 
 class Stream:
@@ -44,7 +41,6 @@ class Stream:
         seed: int = 0,
         shuffle: bool = False,
         cache_bytes: int = GIBIBYTE,
-        finish: Finish | None = None,
         keep_all_boxes: bool = False,
     ) -> None:
         """Describe the stream; nothing is read yet.
@@ -61,8 +57,6 @@ class Stream:
             seed: The run's; not negative.
             shuffle: Whether the order changes with the epoch.
             cache_bytes: The decoded, resized pictures are kept in memory when all of them take no more.
-            finish: TensorFlow function of ``(images, targets)`` that runs after augmentation, where boxes in pixels
-                become what the network is taught; the stream yields what it returns. None yields both as they are.
             keep_all_boxes: No box may be lost; see `Recipe.apply`.
 
         Raises:
@@ -78,7 +72,6 @@ class Stream:
         self._recipe = recipe
         self._seed = seed
         self._shuffle = shuffle
-        self._finish = finish
         self._keep_all = keep_all_boxes
         self._failures: dict[int, Exception] = {}
         self.steps = -(-len(samples) // batch)
@@ -101,8 +94,8 @@ class Stream:
             number: The epoch's, from 0.
 
         Returns:
-            Dataset of what ``finish`` makes of ``(images, targets)``: float32 ``(batch, height, width, channels)``
-            in [0, 255], and the task's arrays by key.
+            Dataset of ``(images, targets)``: float32 ``(batch, height, width, channels)`` in [0, 255], and the
+            task's arrays by key, boxes and masks where augmentation put them.
 
         Raises:
             PictureError: The first sample's picture, from which types and shapes are taken, cannot be read.
@@ -124,22 +117,13 @@ class Stream:
             return dict(zip(signature, shaped, strict=True))
 
         dataset = tf.data.Dataset.range(self.steps)
-        for function in (tensors, self._finished):
+        for function in (tensors, self._augmented):
             graph = tf.autograph.experimental.do_not_convert(function)  # TensorFlow as it stands, nothing to rewrite
             dataset = dataset.map(graph, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return dataset.prefetch(tf.data.AUTOTUNE)
 
-    def batches(self, number: int) -> Iterator[Any]:
-        """Iterate over an epoch; see `epoch`.
-
-        Raises:
-            PictureError: A picture cannot be read; the batches before its own came through.
-        """
-        with self.telling():
-            yield from self.epoch(number)
-
     def look(self, indices: Sequence[int], *, epoch: int) -> tuple[Array, dict[str, Array]]:
-        """Return some samples as an epoch shows them, before ``finish``; float32 images and the targets as arrays.
+        """Return some samples as an epoch shows them, as arrays: float32 images, and the targets.
 
         Raises:
             PictureError: A picture cannot be read.
@@ -176,10 +160,6 @@ class Stream:
     def _signature(self, draws: Array) -> Mapping[str, tuple[Any, tuple[int | None, ...]]]:
         first = self._loader.load([0]) | {_DRAWS: draws[:1]}
         return {key: (array.dtype, (None, *array.shape[1:])) for key, array in first.items()}
-
-    def _finished(self, batch: dict[str, Any]) -> Any:
-        images, targets = self._augmented(batch)
-        return (images, targets) if self._finish is None else self._finish(images, targets)
 
     def _augmented(self, batch: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         targets = {key: value for key, value in batch.items() if key not in (IMAGES, _DRAWS)}

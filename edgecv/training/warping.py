@@ -13,8 +13,8 @@ from edgecv.training.augmentation import IGNORE, Draw, Recipe
 
 __all__ = ["affine", "warp", "warp_boxes", "warp_pixels"]
 
-# Keras 3.15's layers (RandomRotation, RandomZoom …) resample once each, take one seed for a batch, so that a picture's
-# draw depends on its neighbours, and miss boxes by up to 6 pixels (RandomCrop, RandomShear).
+# Keras 3.15's layers (RandomRotation, RandomZoom …) resample once each, and draw with one seed for a whole batch, so a
+# picture's draw depends on its neighbours; RandomCrop moves boxes by x where it cuts by y.
 
 
 def warp(recipe: Recipe, images: Any, boxes: Any, masks: Any, draws: Any, *, keep_all: bool) -> tuple[Any, Any, Any]:
