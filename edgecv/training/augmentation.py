@@ -19,10 +19,7 @@ import numpy as np
 
 from edgecv.errors import OptionError, one_line
 
-__all__ = ["IGNORE", "RECIPES", "Draw", "Recipe", "read_recipe"]
-
-# The class number of mask pixels that nothing is known of, as in Pascal VOC.
-IGNORE = 255
+__all__ = ["RECIPES", "Draw", "Recipe", "read_recipe"]
 
 Range = tuple[float, float]
 
@@ -58,7 +55,7 @@ class Recipe:
 
     Order: flip, rotate, zoom, shift, crop (one affine map, so that pixels are resampled once); then brightness,
     saturation, hue, contrast; then erasing. Parts of the input that the picture does not cover repeat the nearest
-    border pixel, and are `IGNORE` in masks.
+    border pixel; in masks they are 255, pixels of no class.
 
     Attributes:
         flip_horizontal: Probability of exchanging left and right.
@@ -154,7 +151,7 @@ class Recipe:
             draws: float32 ``(batch, len(Draw))``: the pictures' rows of `draws`.
             boxes: float32 ``(batch, boxes, 4)`` as x1, y1, x2, y2 in pixels of the input; rows without an area are
                 padding. None where there are none.
-            masks: ``(batch, height, width)``, integer class numbers with `IGNORE`, or None.
+            masks: ``(batch, height, width)``, integer class numbers, 255 of no class, or None.
             keep_all: Where a box would be dropped, only flip this picture: for tasks that need each box.
 
         Returns:

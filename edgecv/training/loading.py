@@ -30,8 +30,8 @@ class Loader:
         channels: 3 = RGB, 1 = luminance.
         fit: How pictures become this size.
         targets: What the task wants to know of a sample, as arrays of the same keys, types and shapes for each.
-            Reserved keys: ``boxes``, float32 ``(boxes, 4)`` as x1, y1, x2, y2 in pixels of the input;
-            ``box_categories``, integers ``(boxes,)``; ``mask``, uint8 ``(height, width)``.
+            Reserved keys: ``boxes``, float32 ``(boxes, 4)`` as x1, y1, x2, y2 in pixels of the input, and with them
+            ``box_categories``, integers ``(boxes,)``; ``mask``, uint8 ``(height, width)``, 255 of no class.
         cache_bytes: Pictures (and masks) are kept as they were loaded when all of them take no more than this.
     """
 

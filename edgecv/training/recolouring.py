@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from edgecv.training.augmentation import IGNORE, Draw, Recipe
+from edgecv.data.mask_files import IGNORED
+from edgecv.training.augmentation import Draw, Recipe
 
 __all__ = ["erase", "recolour"]
 
@@ -38,7 +39,7 @@ def recolour(recipe: Recipe, images: Any, draws: Any) -> Any:
 
 
 def erase(recipe: Recipe, images: Any, masks: Any, draws: Any) -> tuple[Any, Any]:
-    """Fill a rectangle of some pictures with noise; what is under it is `IGNORE` in masks, and boxes stay.
+    """Fill a rectangle of some pictures with noise; what is under it is `IGNORED` in masks, and boxes stay.
 
     Zhong et al. draw again where the rectangle does not fit; here its sides are cut to the picture's.
 
@@ -63,7 +64,7 @@ def erase(recipe: Recipe, images: Any, masks: Any, draws: Any) -> tuple[Any, Any
     noise = tf.random.stateless_uniform((height, width, channels), (0, 0), alg="philox")
     noise = (noise + draws[:, Draw.ERASE_NOISE, None, None, None]) % 1.0 * 255.0
     images = tf.where(erased[..., None], noise, images)
-    return images, None if masks is None else tf.where(erased, IGNORE, masks)
+    return images, None if masks is None else tf.where(erased, IGNORED, masks)
 
 
 def _colour_matrix(recipe: Recipe, draws: Any) -> Any:

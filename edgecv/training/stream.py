@@ -25,6 +25,7 @@ class Stream:
     the whole part, and each picture's augmentation has its own row of chance; see `Recipe.draws`.
 
     Attributes:
+        samples: The part of the data set.
         steps: Batches an epoch; the last one may be smaller.
     """
 
@@ -67,6 +68,7 @@ class Stream:
         for name, value, least in (("batch", batch, 1), ("seed", seed, 0), ("cache_bytes", cache_bytes, 0)):
             if value < least:
                 raise OptionError(f"{name} must be at least {least}, got {value}")
+        self.samples = tuple(samples)
         self._loader = Loader(samples, size=size, channels=channels, fit=fit, targets=targets, cache_bytes=cache_bytes)
         self._batch = batch
         self._recipe = recipe
@@ -122,14 +124,16 @@ class Stream:
             dataset = dataset.map(graph, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return dataset.prefetch(tf.data.AUTOTUNE)
 
-    def look(self, indices: Sequence[int], *, epoch: int) -> tuple[Array, dict[str, Array]]:
-        """Return some samples as an epoch shows them, as arrays: float32 images, and the targets.
+    def look(self, indices: Sequence[int], *, epoch: int | None) -> tuple[Array, dict[str, Array]]:
+        """Return some samples as an epoch shows them, or unchanged where it is None: float32 images and targets.
 
         Raises:
             PictureError: A picture cannot be read.
         """
-        batch = self._loader.load(indices) | {_DRAWS: self._draws(epoch)[list(indices)]}
-        images, targets = self._augmented(batch)
+        batch = self._loader.load(indices)
+        if epoch is None:
+            return batch.pop(IMAGES).astype(np.float32), batch
+        images, targets = self._augmented(batch | {_DRAWS: self._draws(epoch)[list(indices)]})
         return np.asarray(images), {key: np.asarray(value) for key, value in targets.items()}
 
     @contextlib.contextmanager

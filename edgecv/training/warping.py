@@ -9,7 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from edgecv.training.augmentation import IGNORE, Draw, Recipe
+from edgecv.data.mask_files import IGNORED
+from edgecv.training.augmentation import Draw, Recipe
 
 __all__ = ["affine", "warp", "warp_boxes", "warp_pixels"]
 
@@ -35,7 +36,7 @@ def warp(recipe: Recipe, images: Any, boxes: Any, masks: Any, draws: Any, *, kee
     images = warp_pixels(images, linear, offset, interpolation="BILINEAR", fill_mode="NEAREST")
     if masks is not None:
         masks = warp_pixels(
-            masks[..., None], linear, offset, interpolation="NEAREST", fill_mode="CONSTANT", fill_value=IGNORE
+            masks[..., None], linear, offset, interpolation="NEAREST", fill_mode="CONSTANT", fill_value=IGNORED
         )[..., 0]
     return images, boxes, masks
 

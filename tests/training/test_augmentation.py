@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgecv.data.mask_files import IGNORED
 from edgecv.errors import OptionError
-from edgecv.training.augmentation import IGNORE, RECIPES, Draw, Recipe, read_recipe
+from edgecv.training.augmentation import RECIPES, Draw, Recipe, read_recipe
 
 Array = np.ndarray[Any, Any]
 SIZES = [(61, 97), (96, 64), (33, 33), (28, 28)]
 SIZE_IDS = ["wide", "high", "odd-square", "even-square"]
 
 
-def draws(count: int = 1, **values: float) -> Array:
-    """Rows of chance in the middle of every range, with no flip and no erasing, but for what is named."""
-    table = np.full((count, len(Draw)), 0.5, np.float32)
+def draws(**values: float) -> Array:
+    """A row of chance in the middle of every range, with no flip and no erasing, but for what is named."""
+    table = np.full((1, len(Draw)), 0.5, np.float32)
     table[:, [Draw.FLIP_HORIZONTAL, Draw.FLIP_VERTICAL, Draw.ERASE]] = 0.999
     for name, value in values.items():
         table[:, Draw[name.upper()]] = value
@@ -99,8 +100,8 @@ def test_a_mask_follows_its_picture(recipe: Recipe, chance: dict[str, float], si
     masks = np.where(images[..., 0] > 130, 7, 3)
     image, _, mask = applied(recipe, images, draws(**chance), masks=masks)
     assert mask.dtype == np.int32
-    assert set(np.unique(mask)) <= {3, 7, IGNORE}
-    seen = mask[0] != IGNORE
+    assert set(np.unique(mask)) <= {3, 7, IGNORED}
+    seen = mask[0] != IGNORED
     # A pixel half way between bright and dark may be either; none differs that is clearly one of them.
     clear = seen & (np.abs(image[0, ..., 0] - 130) > 60)
     assert np.array_equal(mask[0][clear] == 7, image[0, ..., 0][clear] > 130)
@@ -131,11 +132,11 @@ def test_flips_and_shifts_by_whole_pixels_are_exact(size: tuple[int, int]) -> No
     # By the whole width: what is uncovered repeats the border.
     moved, _, mask = applied(Recipe(shift=1.0), images, draws(shift_x=1.0), masks=masks)
     assert np.array_equal(moved, np.repeat(images[:, :, :1], width, axis=2))
-    assert (mask == IGNORE).all()
+    assert (mask == IGNORED).all()
     moved, _, mask = applied(Recipe(shift=4 / width), images, draws(shift_x=0.0), masks=masks)
     np.testing.assert_allclose(moved[:, :, :-4], images[:, :, 4:], atol=0.01)
     assert np.array_equal(mask[:, :, :-4], masks[:, :, 4:])
-    assert (mask[:, :, -4:] == IGNORE).all()
+    assert (mask[:, :, -4:] == IGNORED).all()
 
 
 def test_a_quarter_turn_is_exact_and_clockwise() -> None:
@@ -175,7 +176,7 @@ def test_a_turn_is_what_pillow_makes_of_it() -> None:
     images = pixels[None, ..., None]
     turned, _, mask = applied(Recipe(rotate=25), images, draws(rotate=1.0), masks=np.zeros((1, 61, 97), np.int32))
     expected = np.asarray(Image.fromarray(pixels).rotate(-25, Image.Resampling.BILINEAR), np.float32)
-    inside = (mask[0] != IGNORE) & (np.asarray(Image.new("L", (97, 61), 255).rotate(-25)) == 255)
+    inside = (mask[0] != IGNORED) & (np.asarray(Image.new("L", (97, 61), 255).rotate(-25)) == 255)
     inside &= expected > 0  # Pillow leaves out pixels that lie half over the border
     assert np.count_nonzero(inside) > 3000
     assert np.quantile(np.abs(turned[0, ..., 0] - expected)[inside], 0.97) <= 1.0
@@ -207,7 +208,7 @@ def test_keep_all_only_flips_a_picture_that_would_lose_a_box() -> None:
     images = np.zeros((2, 50, 100, 1), np.uint8)
     images[0, 10:30, 10:18] = images[1, 10:30, 50:60] = 255
     boxes = np.array([[[10, 10, 18, 30]], [[50, 10, 60, 30]]], np.float32)
-    chance = draws(2, flip_horizontal=0.0, shift_x=1.0)
+    chance = np.repeat(draws(flip_horizontal=0.0, shift_x=1.0), 2, axis=0)
     _, lost, _ = applied(recipe, images, chance, boxes=boxes)
     assert lost[:, 0].tolist() == [[0, 0, 0, 0], [65, 10, 75, 30]]
     masks = (images[..., 0] > 0).astype(np.int32)
@@ -280,14 +281,14 @@ def test_erasing_takes_the_share_of_the_area_and_the_aspect_of_the_paper(area: f
     table = draws(erase=0.4, erase_area=area, erase_aspect=aspect, erase_x=0.2, erase_y=0.7)
     image, kept, mask = applied(Recipe(erase=0.5), images, table, masks=masks, boxes=boxes)
     assert np.array_equal(kept, boxes)
-    rows, columns = np.nonzero(mask[0] == IGNORE)
+    rows, columns = np.nonzero(mask[0] == IGNORED)
     height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
     assert len(rows) == height * width  # a whole rectangle
     share = 0.02 + area * 0.38
     ratio = math.exp(math.log(0.3) + aspect * 2 * math.log(1 / 0.3))
     assert height == round(math.sqrt(share * 60_000 * ratio))
     assert width == round(math.sqrt(share * 60_000 / ratio))
-    erased = mask[0] == IGNORE
+    erased = mask[0] == IGNORED
     assert (image[0][~erased] == 128).all()
     # Noise: even from 0 to 255.
     values = image[0][erased]
@@ -302,13 +303,13 @@ def test_erasing_strikes_as_often_as_its_probability() -> None:
     masks = np.zeros((1000, 8, 8), np.int32)
     images = np.zeros((1000, 8, 8, 1), np.uint8)
     _, _, erased = applied(recipe, images, recipe.draws(1000, seed=1, epoch=1), masks=masks)
-    struck = (erased == IGNORE).any(axis=(1, 2)).mean()
+    struck = (erased == IGNORED).any(axis=(1, 2)).mean()
     assert struck == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / 1000))
 
 
 def test_erased_pictures_have_different_noise() -> None:
     images = np.zeros((2, 8, 8, 1), np.uint8)
-    table = draws(2, erase=0.0)
+    table = np.repeat(draws(erase=0.0), 2, axis=0)
     table[1, Draw.ERASE_NOISE] = 0.1
     image, _, _ = applied(Recipe(erase=1.0, erase_area=(1.0, 1.0), erase_aspect=(1.0, 1.0)), images, table)
     assert (image > 0).mean() > 0.95
