@@ -216,6 +216,12 @@ def test_keep_all_only_flips_a_picture_that_would_lose_a_box() -> None:
     assert kept[:, 0].tolist() == [[82, 10, 90, 30], [65, 10, 75, 30]]
     assert [measured(each).tolist() for each in image] == kept[:, 0].tolist()
     assert measured(np.where(mask == 1, 255, 0)[0, ..., None]).tolist() == kept[0, 0].tolist()
+    # Neither turned nor enlarged, where only the shift is to blame.
+    recipe = Recipe(flip_horizontal=1.0, shift=0.25, rotate=20, zoom=(1.0, 1.5))
+    chance[:, [Draw.ROTATE, Draw.ZOOM]] = 0.7
+    image, kept, _ = applied(recipe, images, chance, boxes=boxes, keep_all=True)
+    assert kept[0, 0].tolist() == measured(image[0]).tolist() == [82, 10, 90, 30]
+    assert kept[1, 0].tolist() != [65, 10, 75, 30]
 
 
 def test_pictures_without_boxes_keep_all_of_none() -> None:
@@ -235,6 +241,9 @@ def test_brightness_and_contrast_are_factors() -> None:
     # About the mean, 100.
     flat, _, _ = applied(Recipe(contrast=0.5), images, draws(contrast=0.0))
     np.testing.assert_allclose(flat.ravel(), [50, 75, 100, 175], rtol=1e-6)
+    # 0, 60, 120, 300 about 120: cut to 255 only at the end.
+    both, _, _ = applied(Recipe(brightness=0.2, contrast=0.5), images, draws(brightness=1.0, contrast=0.0))
+    np.testing.assert_allclose(both.ravel(), [60, 90, 120, 210], rtol=1e-6)
 
 
 def test_contrast_of_colours_is_about_the_mean_luminance() -> None:

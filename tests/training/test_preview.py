@@ -75,7 +75,11 @@ def test_boxes_and_masks_are_drawn_where_they_went() -> None:
     plain, flipped = tile(sheet, 0, 0), tile(sheet, 0, 1)
     colour = class_colour(1)
     assert (plain[40:90, 10] == colour).all()
+    assert (plain[40:90, 49] == colour).all()
     assert (plain[89, 10:50] == colour).all()
+    inside, outside = plain[88:92, 48:52], stream.samples[0].picture.read().pixels[88:92, 48:52]
+    assert np.array_equal(inside[2:], outside[2:])
+    assert np.array_equal(inside[:, 2:], outside[:, 2:])
     assert (flipped[40:90, 128 - 50] == colour).all()
     assert (flipped[40:90, 128 - 10 - 1] == colour).all()
     # The mask's right quarter has become the left one.
