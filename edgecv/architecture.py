@@ -40,6 +40,8 @@ class Architecture:
         labels: Name of a label list that ships with edgecv (``"imagenet"``), or None.
         weights: What ``--weights`` accepts beside ``auto`` and a file.
         minimum: Smallest height and width in pixels.
+        auxiliary_weight: What the loss of each auxiliary classifier weighs beside the main one's in training; None
+            where the network has none. The builder of one that has takes ``auxiliary``.
     """
 
     name: str
@@ -54,16 +56,20 @@ class Architecture:
     labels: str | None = None
     weights: tuple[str, ...] = ("random",)
     minimum: int = 32
+    auxiliary_weight: float | None = None
 
-    def build(self, *, input_size: tuple[int, int] | None = None, classes: int | None = None) -> "keras.Model":
+    def build(
+        self, *, input_size: tuple[int, int] | None = None, classes: int | None = None, auxiliary: bool = False
+    ) -> "keras.Model":
         """Build the network with the weights that its layers' initialisers give.
 
         Args:
             input_size: ``(height, width)`` in pixels; the default is the architecture's.
             classes: Number of classes; the default is the architecture's.
+            auxiliary: Give the outputs of the auxiliary classifiers behind the main one, for training.
 
         Raises:
-            ArchitectureError: The size or the number of classes cannot be built.
+            ArchitectureError: The size or the number of classes cannot be built, or there are no auxiliary classifiers.
         """
         height, width = input_size or self.input_shape[:2]
         if min(height, width) < self.minimum:
@@ -73,11 +79,14 @@ class Architecture:
         classes = self.classes if classes is None else classes
         if classes < 1:
             raise ArchitectureError(f"{self.name} needs at least 1 class, got {classes}.")
+        if auxiliary and self.auxiliary_weight is None:
+            raise ArchitectureError(f"{self.name} has no auxiliary classifiers. Build it without.")
         module, _, function = self.builder.partition(":")
         build = cast("Callable[..., Any]", getattr(importlib.import_module(module), function))
         shape = (height, width, self.input_shape[2])
+        options = {"auxiliary": True} if auxiliary else {}
         try:
-            return cast("keras.Model", build(shape, classes=classes))
+            return cast("keras.Model", build(shape, classes=classes, **options))
         except EdgecvError:
             raise
         except Exception as error:  # builders are others' code, and a backend has its own way to be out of memory

@@ -58,7 +58,8 @@ def deploy(
     """Put a network into a Deployable.
 
     Args:
-        network: A Keras model with one picture input ``(batch, height, width, channels)``.
+        network: A Keras model with one picture input ``(batch, height, width, channels)``. Auxiliary classifiers
+            of edgecv's own architectures are taken off.
         name: Name in metadata; the default is the network's.
         preprocess: A style (``none``, ``0-1``, ``tf``, ``torch``, ``caffe``) or a `Preprocess`. What
             `edgecv.build` made knows its own; for any other network the default is ``none``.
@@ -84,6 +85,7 @@ def deploy(
     _check_option("activation", activation, get_args(ActivationOption))
     if batch is not None and batch < 1:
         raise OptionError(f"batch must be at least 1 or dynamic, got {batch}.")
+    network = _without_auxiliary(network, info.task)
     size, channels = _picture_input(network, input_size)
     _check_values(batch or 1, size, channels)
     scaling, notes = _scaling(info, preprocess)
@@ -220,6 +222,15 @@ def _detection_head(
 def _check_option(what: str, value: object, known: Sequence[str]) -> None:
     if value not in known:
         raise OptionError(f"{what} must be one of {', '.join(known)}, got {value!r}.")
+
+
+def _without_auxiliary(network: "keras.Model", task: Task | None) -> "keras.Model":
+    """Return a classifier without the outputs that served its training only."""
+    if task != "classification":
+        return network
+    from edgecv.architectures.auxiliary import without_auxiliary
+
+    return without_auxiliary(network)
 
 
 def _picture_input(network: "keras.Model", wanted: tuple[int, int] | None) -> tuple[tuple[int, int], int]:

@@ -31,7 +31,8 @@ def to_fcn(model: "keras.Model", *, window: "WindowMode" = "pool") -> "keras.Mod
 
     Flatten → Dense becomes a convolution as large as the feature map, further Dense layers become 1 × 1, and
     everything else stays as it is. Layers keep their names, weights, dtype policies and whether they train;
-    regularisers and constraints of dense layers do not come along. Nested models are flattened.
+    regularisers and constraints of dense layers do not come along, nor do auxiliary classifiers. Nested models
+    are flattened.
 
     Args:
         model: A functional or Sequential classifier of pictures ``(batch, height, width, channels)`` of a
@@ -56,12 +57,14 @@ def to_fcn(model: "keras.Model", *, window: "WindowMode" = "pool") -> "keras.Mod
         ModelError: The model has not one picture of a fixed size as its input, or no graph of layers.
         UnsupportedLayerError: A layer cannot be rewritten, or there is no dense head.
     """
+    from edgecv.architectures.auxiliary import without_auxiliary
     from edgecv.classifier_head import find_head
     from edgecv.fcn_layers import WindowMode, rewrite
     from edgecv.layer_graph import layer_graph
 
     if window not in get_args(WindowMode):
         raise OptionError(f"window must be one of {', '.join(get_args(WindowMode))}, got {window!r}.")
+    model = without_auxiliary(model)
     graph = layer_graph(model)
     head = find_head(graph)
     network = rewrite(model, graph, head, window)

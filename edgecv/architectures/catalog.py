@@ -7,13 +7,16 @@ from edgecv.decoders import Ssd, YoloV3
 from edgecv.preprocess import STYLES, Fit, Preprocess
 
 __all__ = [
+    "ALEXNET",
     "DENSENET121",
     "EFFICIENTNET_B0",
     "EFFICIENTNET_LITE0",
     "EFFICIENTNET_LITE1",
     "EFFICIENTNET_LITE2",
     "FASHION_CNN",
+    "GOOGLENET",
     "INCEPTION_V3",
+    "INCEPTION_V4",
     "LENET5",
     "LENET5_ORIGINAL",
     "MOBILENET",
@@ -23,12 +26,15 @@ __all__ = [
     "RESNET50",
     "RESNET101",
     "RESNET152",
+    "SE_GOOGLENET",
+    "SE_RESNET50",
     "SSD_MOBILENET_V2",
     "VGG16",
     "VGG19",
     "XCEPTION",
     "YOLO_V3",
     "YOLO_V3_TINY",
+    "ZFNET",
 ]
 
 _PUBLISHED = ("imagenet", "random")
@@ -37,6 +43,8 @@ _CENTRE = Fit(mode="crop", fraction=0.875)
 _CAFFE = replace(STYLES["caffe"], fit=_CENTRE)
 _TF = replace(STYLES["tf"], fit=_CENTRE)
 _TORCH = replace(STYLES["torch"], fit=_CENTRE)
+# RGB less ImageNet's mean, not divided: the habit of the networks before BatchNorm.
+_MEAN = Preprocess(style="mean", mean=(123.68, 116.779, 103.939), fit=_CENTRE)
 _UNIT = replace(STYLES["0-1"], fit=Fit(mode="stretch"))
 _DARKNET = replace(STYLES["0-1"], fit=Fit(mode="letterbox"))
 
@@ -44,6 +52,7 @@ _RESNET = (
     'He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", 2015, '
     "https://arxiv.org/abs/1512.03385, table 1"
 )
+_SQUEEZE = 'Hu, Shen, Albanie, Sun, Wu, "Squeeze-and-Excitation Networks", 2017, https://arxiv.org/abs/1709.01507'
 _VGG = (
     'Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014, '
     "https://arxiv.org/abs/1409.1556, table 1"
@@ -60,6 +69,20 @@ def _lite(size: int) -> Preprocess:
     return Preprocess(style="lite", mean=(127.0,), scale=(1 / 128,), fit=fit)
 
 
+ALEXNET = Architecture(
+    name="alexnet",
+    builder="edgecv.architectures.alexnet:alexnet",
+    input_shape=(227, 227, 3),
+    parameters=60_965_224,
+    reference=(
+        'Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", 2012, '
+        "https://papers.nips.cc/paper/4824, figure 2"
+    ),
+    # 227 of 256.
+    preprocess=replace(_MEAN, fit=Fit(mode="crop", fraction=227 / 256)),
+    labels="imagenet",
+    minimum=67,
+)
 DENSENET121 = Architecture(
     name="densenet121",
     builder="edgecv.architectures.keras_zoo:densenet121",
@@ -127,6 +150,16 @@ FASHION_CNN = Architecture(
     preprocess=_UNIT,
     minimum=8,
 )
+GOOGLENET = Architecture(
+    name="googlenet",
+    builder="edgecv.architectures.googlenet:googlenet",
+    input_shape=(224, 224, 3),
+    parameters=6_998_552,
+    reference=('Szegedy et al., "Going Deeper with Convolutions", 2014, https://arxiv.org/abs/1409.4842, table 1'),
+    preprocess=_MEAN,
+    labels="imagenet",
+    auxiliary_weight=0.3,
+)
 INCEPTION_V3 = Architecture(
     name="inception_v3",
     builder="edgecv.architectures.keras_zoo:inception_v3",
@@ -139,6 +172,19 @@ INCEPTION_V3 = Architecture(
     preprocess=_TF,
     labels="imagenet",
     weights=_PUBLISHED,
+    minimum=75,
+)
+INCEPTION_V4 = Architecture(
+    name="inception_v4",
+    builder="edgecv.architectures.inception_v4:inception_v4",
+    input_shape=(299, 299, 3),
+    parameters=42_742_984,
+    reference=(
+        'Szegedy, Ioffe, Vanhoucke, Alemi, "Inception-v4, Inception-ResNet and the Impact of Residual Connections '
+        'on Learning", 2016, https://arxiv.org/abs/1602.07261, figure 9'
+    ),
+    preprocess=_TF,
+    labels="imagenet",
     minimum=75,
 )
 LENET5 = Architecture(
@@ -215,6 +261,20 @@ RESNET18 = Architecture(
 )
 RESNET34 = replace(RESNET18, name="resnet34", builder="edgecv.architectures.residual:resnet34", parameters=21_814_696)
 RESNET50 = replace(RESNET101, name="resnet50", builder="edgecv.architectures.keras_zoo:resnet50", parameters=25_636_712)
+SE_GOOGLENET = replace(
+    GOOGLENET,
+    name="se_googlenet",
+    builder="edgecv.architectures.googlenet:se_googlenet",
+    parameters=7_478_655,
+    reference=_SQUEEZE + ", figure 2",
+)
+SE_RESNET50 = replace(
+    RESNET18,
+    name="se_resnet50",
+    builder="edgecv.architectures.residual:se_resnet50",
+    parameters=28_141_144,
+    reference=_SQUEEZE + ", table 1",
+)
 SSD_MOBILENET_V2 = Architecture(
     name="ssd_mobilenet_v2",
     builder="edgecv.architectures.ssd:ssd_mobilenet_v2",
@@ -307,4 +367,17 @@ YOLO_V3_TINY = replace(
             ((10, 14), (23, 27), (37, 58)),
         )
     ),
+)
+ZFNET = Architecture(
+    name="zfnet",
+    builder="edgecv.architectures.alexnet:zfnet",
+    input_shape=(224, 224, 3),
+    parameters=62_357_608,
+    reference=(
+        'Zeiler, Fergus, "Visualizing and Understanding Convolutional Networks", 2013, '
+        "https://arxiv.org/abs/1311.2901, figure 3"
+    ),
+    preprocess=_MEAN,
+    labels="imagenet",
+    minimum=53,
 )

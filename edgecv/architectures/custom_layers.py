@@ -1,9 +1,9 @@
-"""Keras layers of edgecv's own, in ``keras.ops`` alone and registered, so that files which hold them open by themselves.
+"""Keras layers of edgecv's own, in ``keras.ops`` alone; registered, so that files which hold them open by themselves.
 
 Importing this module registers them under ``edgecv>NAME``; `edgecv.models.open_model` does so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -14,7 +14,7 @@ from edgecv.errors import ArchitectureError
 
 __all__ = ["EuclideanRBF", "LocalResponseNormalization", "PartialConv2D", "scaled_tanh"]
 
-_register = keras.saving.register_keras_serializable(package="edgecv")
+_register: Callable[[Any], Any] = keras.saving.register_keras_serializable(package="edgecv")
 
 
 @_register

@@ -1,17 +1,21 @@
-"""ResNet-18 and ResNet-34 in torchvision's layout, from one residual unit."""
+"""ResNet-18 and ResNet-34 in torchvision's layout, and SE-ResNet-50."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import layers
 
-__all__ = ["residual_unit", "resnet18", "resnet34"]
+from edgecv.architectures.blocks import bottleneck_unit, normalized_convolution, residual_unit
 
-_EPSILON = 1e-5  # torchvision's BatchNorm; Keras' default is 1e-3
+__all__ = ["resnet18", "resnet34", "se_resnet50"]
+
 # Table 1 of the paper: filters of the four stages, and how many units each stage has.
 _FILTERS = (64, 128, 256, 512)
 _UNITS_18 = (2, 2, 2, 2)
 _UNITS_34 = (3, 4, 6, 3)
+_UNITS_50 = _UNITS_34
+_SE_RATIO = 16
 
 
 def resnet18(input_shape: tuple[int, int, int] = (224, 224, 3), *, classes: int = 1000) -> keras.Model:
@@ -32,42 +36,36 @@ def resnet18(input_shape: tuple[int, int, int] = (224, 224, 3), *, classes: int 
         He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", 2015,
         https://arxiv.org/abs/1512.03385, table 1, column "18-layer".
     """
-    return _resnet("resnet18", _UNITS_18, input_shape, classes)
+    return _resnet("resnet18", residual_unit, _UNITS_18, input_shape, classes)
 
 
 def resnet34(input_shape: tuple[int, int, int] = (224, 224, 3), *, classes: int = 1000) -> keras.Model:
     """Build ResNet-34: `resnet18` with 3, 4, 6 and 3 units (table 1, column "34-layer")."""
-    return _resnet("resnet34", _UNITS_34, input_shape, classes)
+    return _resnet("resnet34", residual_unit, _UNITS_34, input_shape, classes)
 
 
-def residual_unit(x: Any, filters: int, *, stride: int = 1, name: str) -> Any:
-    """Two 3 × 3 convolutions beside a skip, added and rectified.
+def se_resnet50(input_shape: tuple[int, int, int] = (224, 224, 3), *, classes: int = 1000) -> keras.Model:
+    """Build SE-ResNet-50: ResNet-50 with squeeze-and-excitation, ratio 16, before the sum of every unit.
 
-    The skip is the identity where the shape stays, else a 1 × 1 convolution of the same stride with
-    BatchNorm (option B of the paper).
+    As `resnet18`, with 3, 4, 6 and 3 bottleneck units of which the 3 × 3 convolution has the stride, timm's layout of
+    28,088,024 trainable parameters.
 
-    Args:
-        x: Tensor ``(batch, height, width, channels)``.
-        filters: Channels of the result.
-        stride: Stride of the first convolution and of the skip.
-        name: Prefix of the layers' names.
-
-    Returns:
-        Tensor ``(batch, ceil(height / stride), ceil(width / stride), filters)``.
+    Reference:
+        Hu, Shen, Albanie, Sun, Wu, "Squeeze-and-Excitation Networks", 2017, https://arxiv.org/abs/1709.01507,
+        table 1, column "SE-ResNet-50".
     """
-    y = _convolution(x, filters, 3, stride, name=f"{name}_1")
-    y = layers.ReLU(name=f"{name}_1_relu")(y)
-    y = _convolution(y, filters, 3, 1, name=f"{name}_2")
-    skip = x
-    if stride != 1 or x.shape[-1] != filters:
-        skip = _convolution(x, filters, 1, stride, name=f"{name}_skip")
-    y = layers.Add(name=f"{name}_add")([skip, y])
-    return layers.ReLU(name=f"{name}_relu")(y)
+
+    def unit(x: Any, filters: int, *, stride: int, name: str) -> Any:
+        return bottleneck_unit(x, filters, stride=stride, excitation=_SE_RATIO, name=name)
+
+    return _resnet("se_resnet50", unit, _UNITS_50, input_shape, classes)
 
 
-def _resnet(name: str, units: tuple[int, ...], input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+def _resnet(
+    name: str, unit: Callable[..., Any], units: tuple[int, ...], input_shape: tuple[int, int, int], classes: int
+) -> keras.Model:
     image = keras.Input(input_shape, name="image")
-    x = _convolution(image, 64, 7, 2, name="stem")
+    x = normalized_convolution(image, 64, 7, 2, name="stem")
     x = layers.ReLU(name="stem_relu")(x)
     # After a ReLU a border of zeros is as neutral to the maximum as torchvision's minus infinity.
     x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
@@ -75,26 +73,7 @@ def _resnet(name: str, units: tuple[int, ...], input_shape: tuple[int, int, int]
     for stage, (filters, repeats) in enumerate(zip(_FILTERS, units, strict=True), start=1):
         for index in range(1, repeats + 1):
             stride = 2 if stage > 1 and index == 1 else 1
-            x = residual_unit(x, filters, stride=stride, name=f"stage{stage}_unit{index}")
+            x = unit(x, filters, stride=stride, name=f"stage{stage}_unit{index}")
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     x = layers.Dense(classes, activation="softmax", name="predictions")(x)
     return keras.Model(image, x, name=name)
-
-
-def _convolution(x: Any, filters: int, size: int, stride: int, *, name: str) -> Any:
-    """Convolution and BatchNorm, padded by ``size // 2`` on every side as torch does."""
-    padding = "same"
-    if stride > 1 and size > 1:
-        # At stride 2 "same" pads the right and the bottom only; torch pads every side.
-        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
-        padding = "valid"
-    x = layers.Conv2D(
-        filters,
-        size,
-        stride,
-        padding=padding,
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
-    return layers.BatchNormalization(epsilon=_EPSILON, name=f"{name}_bn")(x)

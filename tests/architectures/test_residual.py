@@ -2,9 +2,9 @@ import keras
 import numpy as np
 import pytest
 
+from edgecv.architectures.blocks import residual_unit
 from edgecv.architectures.fashion import fashion_cnn
 from edgecv.architectures.lenet import lenet5
-from edgecv.architectures.residual import residual_unit
 from edgecv.errors import ArchitectureError
 
 
