@@ -63,7 +63,7 @@ def interpret(
     if task == "detection" and "count" in outputs:
         found = _detection(outputs, labels, placement)
         return Prediction(results=[each for each in found if each["score"] > least_score])
-    if task == "localisation" and {"probabilities", "box"} <= set(outputs):
+    if task == "localisation" and "box" in outputs and {"probabilities", "logits"} & set(outputs):
         return Prediction(results=_localisation(outputs, labels, placement))
     if task == "segmentation" and "mask" in outputs:
         mask = placement.mask_in_picture(outputs["mask"])
@@ -96,7 +96,8 @@ def _detection(outputs: Mapping[str, Array], labels: Sequence[str], placement: P
 
 
 def _localisation(outputs: Mapping[str, Array], labels: Sequence[str], placement: Placement) -> Results:
-    (best,) = _classification({"probabilities": outputs["probabilities"]}, labels, 1)
+    scores = outputs["probabilities" if "probabilities" in outputs else "logits"]
+    (best,) = _classification({"probabilities": scores}, labels, 1)
     (box,) = placement.boxes_in_picture(outputs["box"][None])
     found = {"box": _box(box), **best}
     if "objectness" in outputs:

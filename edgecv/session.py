@@ -182,8 +182,8 @@ class Session:
             top_k: Classification: how many of the best classes to give.
 
         Returns:
-            The results of ``predict --json``: classification ``{"score", "class", "label"}``, detection
-            with ``"box"`` in pixels of the source, segmentation ``{"class", "label", "pixels"}``, any other
+            The results of ``predict --json``: classification ``{"score", "class", "label"}``, detection and
+            localisation with ``"box"`` in pixels of the source, segmentation ``{"class", "label", "pixels"}``, any other
             task a summary of each output. For a list, one such list a picture.
 
         Raises:

@@ -9,6 +9,7 @@ from keras import layers
 import edgecv
 from edgecv.decoders import Ssd
 from edgecv.deployable import Deployable, ModelInfo
+from edgecv.localisation import Localisation
 from edgecv.preprocess import STYLES
 from edgecv.weights.random import randomize
 
@@ -64,6 +65,24 @@ def _two_outputs() -> Any:
     return keras.Model(image, {"vector": vector, "field": field}, name="two_outputs")
 
 
+def _localiser() -> Any:
+    """A trunk of dense layers shared by three heads; width and height are square roots."""
+    image = keras.Input((32, 40, 3), name="image")
+    x = layers.Conv2D(8, 3, 2, padding="same", activation="relu", name="stem")(image)
+    x = layers.Conv2D(8, 3, 2, padding="same", activation="relu", name="second")(x)
+    x = layers.Dense(16, activation="relu", name="hidden")(layers.Flatten(name="flatten")(x))
+    scores = layers.Dense(5, activation="softmax", name="predictions")(x)
+    objectness = layers.Dense(1, activation="sigmoid", name="objectness")(x)
+    box = layers.Dense(4, activation="sigmoid", name="box")(x)
+    network = keras.Model(image, [scores, objectness, box], name="localiser")
+    network.edgecv_info = ModelInfo(
+        name="localiser",
+        task="localisation",
+        localisation=Localisation(sqrt_sizes=True, outputs=("predictions", "objectness", "box")),
+    )
+    return network
+
+
 def _detector() -> Any:
     """Two layers of anchors, SSD's encoding, class scores with a background."""
     image = keras.Input((32, 48, 3), name="image")
@@ -103,6 +122,7 @@ NETWORKS: dict[str, tuple[Callable[[], Any], str]] = {
     "residual": (_residual, "torch"),
     "multilabel": (_multilabel, "tf"),
     "two_outputs": (_two_outputs, "0-1"),
+    "localiser": (_localiser, "0-1"),
     "detector": (_detector, "tf"),
 }
 

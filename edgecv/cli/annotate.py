@@ -60,4 +60,5 @@ def annotate(picture: Picture, prediction: Prediction) -> Image.Image:
 
 def _caption(result: dict[str, Any]) -> str:
     name = result["label"] if result["label"] is not None else f"class {result['class']}"
-    return f"{name} {result['score']:.2f}" if "score" in result else f"{name}: {result['pixels']:,} pixels"
+    there = f" ({result['objectness']:.2f})" if "objectness" in result else ""
+    return f"{name} {result['score']:.2f}{there}" if "score" in result else f"{name}: {result['pixels']:,} pixels"

@@ -151,4 +151,5 @@ def _line(result: dict[str, Any]) -> str:
     if "pixels" in result:
         return f"{result['pixels']:>10,}  {name}"
     box = f"  at {', '.join(f'{side:.1f}' for side in result['box'])}" if "box" in result else ""
-    return f"{result['score']:.4f}  {name}{box}"
+    there = f"  objectness {result['objectness']:.4f}" if "objectness" in result else ""
+    return f"{result['score']:.4f}  {name}{box}{there}"

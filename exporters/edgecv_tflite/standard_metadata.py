@@ -90,7 +90,7 @@ def _output(schema: Any, deployable: Deployable, name: str) -> Any:
     tensor = schema.TensorMetadataT()
     tensor.name = name
     tensor.content = content
-    if name in ("probabilities", "scores"):
+    if name in ("probabilities", "scores", "box", "objectness"):
         tensor.stats = _range(schema, 0.0, 1.0)
     kinds = {"probabilities": _TENSOR_AXIS_LABELS, "logits": _TENSOR_AXIS_LABELS, "classes": _TENSOR_VALUE_LABELS}
     if deployable.labels and name in kinds:
