@@ -120,7 +120,8 @@ def squeeze_excitation(x: Any, *, ratio: int = 16, name: str) -> Any:
     """Weigh every channel by what the whole map says of all channels.
 
     The map's mean goes through a dense layer of ``channels / ratio`` units with ReLU and one of ``channels`` with
-    sigmoid; the map is multiplied by the result. 2 · channels² / ratio weights, and biases.
+    sigmoid (convolutions of 1 × 1 here: they export without a reshape); the map is multiplied by the result.
+    2 · channels² / ratio weights, and biases.
 
     Args:
         x: Tensor ``(batch, height, width, channels)``.
@@ -136,8 +137,10 @@ def squeeze_excitation(x: Any, *, ratio: int = 16, name: str) -> Any:
     """
     channels = x.shape[-1]
     gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
-    gate = layers.Dense(max(channels // ratio, 1), activation="relu", name=f"{name}_reduce")(gate)
-    gate = layers.Dense(channels, activation="sigmoid", name=f"{name}_excite")(gate)
+    gate = layers.Conv2D(
+        max(channels // ratio, 1), 1, activation="relu", kernel_initializer="he_normal", name=f"{name}_reduce"
+    )(gate)
+    gate = layers.Conv2D(channels, 1, activation="sigmoid", name=f"{name}_excite")(gate)
     return layers.Multiply(name=f"{name}_scale")([x, gate])
 
 
