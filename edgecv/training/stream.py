@@ -133,7 +133,10 @@ class Stream:
         batch = self._loader.load(indices)
         if epoch is None:
             return batch.pop(IMAGES).astype(np.float32), batch
-        images, targets = self._augmented(batch | {_DRAWS: self._draws(epoch)[list(indices)]})
+        import tensorflow as tf
+
+        with tf.device("CPU:0"):  # where tf.data works
+            images, targets = self._augmented(batch | {_DRAWS: self._draws(epoch)[list(indices)]})
         return np.asarray(images), {key: np.asarray(value) for key, value in targets.items()}
 
     @contextlib.contextmanager
