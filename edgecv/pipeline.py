@@ -31,7 +31,7 @@ from edgecv.weights import hash_weights
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Original", "default_name", "export", "make_exporter"]
+__all__ = ["Original", "default_name", "describe", "export", "make_exporter"]
 
 
 class Original:
@@ -153,6 +153,24 @@ def default_name(deployable: Deployable, exporter: Exporter) -> str:
     return f"{deployable.name}{precision}{exporter.suffix}"
 
 
+def describe(original: Original) -> dict[str, Any]:
+    """Return what metadata say of a Deployable, whatever the format; the first call runs it."""
+    deployable = original.deployable
+    return {
+        "edgecv_version": edgecv.__version__,
+        "model": deployable.name,
+        "task": deployable.task,
+        "weights": {"source": deployable.weights_source, "sha256": original.weights_sha256},
+        "sha256": original.weights_sha256,
+        "labels": list(deployable.labels),
+        "input": deployable.input.to_json(),
+        "outputs": [output.to_json() for output in original.outputs()],
+        "preprocess": deployable.preprocess.to_json(),
+        "graph_resize": deployable.graph_resize(),
+        "postprocess": deployable.postprocess(),
+    }
+
+
 def _verified(
     original: Original,
     artifact: Artifact,
@@ -188,23 +206,11 @@ def _verified(
 def _metadata(
     original: Original, artifact: Artifact, exporter: Exporter, form: str, report: Report | None
 ) -> dict[str, Any]:
-    deployable = original.deployable
-    verification = {**report.to_json(), "cases": original.cases} if report else {}
     return {
-        "edgecv_version": edgecv.__version__,
-        "model": deployable.name,
-        "task": deployable.task,
-        "weights": {"source": deployable.weights_source, "sha256": original.weights_sha256},
-        "sha256": original.weights_sha256,
-        "labels": list(deployable.labels),
-        "input": deployable.input.to_json(),
-        "outputs": [output.to_json() for output in original.outputs()],
-        "preprocess": deployable.preprocess.to_json(),
-        "graph_resize": deployable.graph_resize(),
-        "postprocess": deployable.postprocess(),
+        **describe(original),
         "format": form,
         "precision": exporter.precision,
-        "verification": verification,
+        "verification": {**report.to_json(), "cases": original.cases} if report else {},
         "checkpoints": list(artifact.checkpoints),
         "layers": dict(artifact.layers),
         **artifact.details,

@@ -8,12 +8,14 @@ import numpy as np
 
 from edgecv.evaluation.average_precision import mean
 
-__all__ = ["Classification", "classification"]
+__all__ = ["RANKS", "Classification", "classification"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # How many of the best classes count for top-5.
 RANKS = 5
+# A matrix of more classes has tens of thousands of numbers.
+_MOST_WRITTEN = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,6 +73,15 @@ class Classification:
             }
             for place, name in enumerate(self.classes)
         ]
+
+    def confusion(self) -> dict[str, Any]:
+        """Return the matrix for ``evaluate --json``: None in its place where there are more than 100 classes."""
+        if len(self.classes) > _MOST_WRITTEN:
+            return {"confusion_matrix": None}
+        document: dict[str, Any] = {"confusion_matrix": self.matrix[:, :-1].tolist()}
+        if self.others:
+            document["other_classes"] = self.matrix[:, -1].tolist()
+        return document
 
 
 def classification(

@@ -14,6 +14,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 # Least intersection over union of a box that counts as right, as in Pascal VOC and in ImageNet's localisation task.
 _RIGHT = 0.5
+# From this objectness on the network says that there is an object.
+_SURE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,21 +27,32 @@ class Localisation:
         truth: int64 ``(pictures,)``: class numbers.
         answers: int64 ``(pictures,)``: the same; −1 for a class that the data do not have.
         ious: float64 ``(pictures,)``: intersection over union of the box with the true one, in [0, 1].
+        objectness: For each picture, those without an object included, whether there is one and how sure the network
+            is of it, in [0, 1]; empty where it does not say so.
     """
 
     classes: tuple[str, ...]
     truth: Array
     answers: Array
     ious: Array
+    objectness: tuple[tuple[bool, float], ...] = ()
 
     @property
     def images(self) -> int:
-        """Number of pictures."""
-        return len(self.truth)
+        """Number of pictures, those without an object included."""
+        return max(len(self.truth), len(self.objectness))
 
     def figures(self) -> dict[str, float | None]:
-        """Return, in [0, 1]: mean IoU, share of IoUs of at least 0.5, class accuracy, and share of both right."""
-        return self._figures(np.ones(self.images, bool))
+        """Return the figures, in [0, 1].
+
+        Of the pictures with an object the mean IoU, the share of IoUs of at least 0.5, class accuracy, and the share
+        of both right; of all pictures, where the network says so, how often it is right that there is an object.
+        """
+        figures = self._figures(np.ones(len(self.truth), bool))
+        if self.objectness:
+            right = [there == (sure >= _SURE) for there, sure in self.objectness]
+            figures["objectness_accuracy"] = mean(right)
+        return figures
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the same of each class, with its number of pictures."""
@@ -61,7 +74,13 @@ class Localisation:
 
 
 def localisation(
-    truth: Sequence[int], answers: Sequence[int], true_boxes: Any, boxes: Any, classes: Sequence[str]
+    truth: Sequence[int],
+    answers: Sequence[int],
+    true_boxes: Any,
+    boxes: Any,
+    classes: Sequence[str],
+    *,
+    objectness: Sequence[tuple[bool, float]] = (),
 ) -> Localisation:
     """Compare boxes and classes.
 
@@ -71,12 +90,14 @@ def localisation(
         true_boxes: ``(pictures, 4)`` as x1, y1, x2, y2 in pixels.
         boxes: The answered ones, the same.
         classes: Names of the classes of the data.
+        objectness: See `Localisation`.
     """
     return Localisation(
         classes=tuple(classes),
         truth=np.array(truth, np.int64),
         answers=np.array(answers, np.int64),
         ious=box_ious(np.asarray(true_boxes, np.float64), np.asarray(boxes, np.float64)),
+        objectness=tuple(objectness),
     )
 
 

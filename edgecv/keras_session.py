@@ -1,0 +1,142 @@
+"""A Keras network behind the `Session` that artifacts have: so both are run, and measured, by the same code."""
+
+import contextlib
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from edgecv.deployable import Deployable, flat_tensors
+from edgecv.errors import DeviceError, OptionError
+from edgecv.extras import import_keras
+from edgecv.pipeline import Original, describe
+from edgecv.runtime import Arrays, TensorInfo
+from edgecv.runtimes.feeds import check_feeds, check_threads
+from edgecv.session import Session
+
+__all__ = ["keras_session"]
+
+# Keras' names of edgecv's devices.
+_DEVICES = {"cpu": "cpu", "cuda": "gpu"}
+
+
+def keras_session(deployable: Deployable, *, device: str = "cpu", threads: int | None = None) -> Session:
+    """Open a Deployable as if it were an artifact.
+
+    Its answers are those of `Deployable.run`. The batch is the network's, which is nearly always dynamic, whatever
+    the Deployable's own: Keras compiles nothing for it.
+
+    Args:
+        deployable: The network with all that the device needs.
+        device: ``"cpu"`` or ``"cuda"``.
+        threads: Threads within an operation; only before the backend has run anything.
+
+    Raises:
+        DeviceError: Keras sees no such device.
+        OptionError: ``threads`` is below 1, or comes too late.
+        ModelError: The network cannot run.
+        MissingExtraError: Keras is not installed.
+    """
+    import_keras()
+    check_threads(threads)
+    if threads is not None:
+        _use_threads(threads)
+    with _on(device):
+        original = Original(deployable, verify=False)
+        document = {**describe(original), "format": "keras", "precision": "float32"}
+    runner = KerasRunner(original, device)
+    return Session(Path(deployable.name), document, runner, runtime_name="keras")
+
+
+class KerasRunner:
+    """A Deployable as a `Runner`."""
+
+    def __init__(self, original: Original, device: str) -> None:
+        deployable = original.deployable
+        batch = flat_tensors(deployable.network.inputs)[0].shape[0]
+        self._deployable = deployable
+        self._device = device
+        self._inputs = (_of_batch(deployable.input, batch),)
+        self._outputs = tuple(_of_batch(output, batch) for output in original.outputs())
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """The one input."""
+        return self._inputs
+
+    @property
+    def optional_inputs(self) -> tuple[TensorInfo, ...]:
+        """None: thresholds are settings of the Deployable."""
+        return ()
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """The outputs, in the Deployable's order."""
+        return self._outputs
+
+    @property
+    def device(self) -> str:
+        """The device that it runs on."""
+        return self._device
+
+    @property
+    def provider(self) -> str:
+        """Keras' version and backend."""
+        import keras
+
+        return f"Keras {keras.__version__} on {keras.backend.backend()}"
+
+    def run(self, feeds: Mapping[str, Any]) -> Arrays:
+        """Run it on an array by the input's name.
+
+        Raises:
+            OptionError: The array's shape or type is not what it takes.
+            ModelError: The network cannot run.
+        """
+        check_feeds(feeds, self._inputs)
+        with _on(self._device):
+            return self._deployable.run(feeds[self._inputs[0].name])
+
+
+def _of_batch(info: TensorInfo, batch: int | None) -> TensorInfo:
+    return TensorInfo(name=info.name, shape=(batch, *info.shape[1:]), dtype=info.dtype)
+
+
+def _on(device: str) -> AbstractContextManager[Any]:
+    """Return a context in which Keras computes on a device.
+
+    Raises:
+        DeviceError: There is none.
+    """
+    import keras
+
+    if device not in _DEVICES:
+        raise DeviceError(f"Keras has no device {device!r} in edgecv. Use cpu or cuda.")
+    if device == "cuda" and not keras.distribution.list_devices("gpu"):
+        raise DeviceError(
+            "Device 'cuda' does not run: Keras sees no GPU. Check the driver with nvidia-smi; "
+            "run: pip install 'tensorflow[and-cuda]'"
+        )
+    if device == "cpu" and not keras.distribution.list_devices("gpu"):
+        return contextlib.nullcontext()  # there is nowhere else
+    place: AbstractContextManager[Any] = keras.device(f"{_DEVICES[device]}:0")
+    return place
+
+
+def _use_threads(threads: int) -> None:
+    """Set the number of threads of Keras' backend.
+
+    Raises:
+        OptionError: It has run already, or edgecv cannot set it.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise OptionError(f"threads cannot be set for Keras on {keras.backend.backend()}. Leave it out.")
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    except RuntimeError as error:
+        if tf.config.threading.get_intra_op_parallelism_threads() != threads:
+            raise OptionError("threads of TensorFlow can only be set before it has run. Leave it out.") from error
