@@ -183,8 +183,8 @@ class Session:
 
         Returns:
             The results of ``predict --json``: classification ``{"score", "class", "label"}``, detection and
-            localisation with ``"box"`` in pixels of the source, segmentation ``{"class", "label", "pixels"}``, any other
-            task a summary of each output. For a list, one such list a picture.
+            localisation with ``"box"`` in pixels of the source, segmentation ``{"class", "label", "pixels"}``,
+            any other task a summary of each output. For a list, one such list a picture.
 
         Raises:
             PictureError: A picture cannot be read.

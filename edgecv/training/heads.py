@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from edgecv.architectures.auxiliary import without_auxiliary
 from edgecv.errors import ModelError, OptionError
 from edgecv.layer_copies import copy_part
 from edgecv.layer_graph import LayerGraph, Step, layer_graph
@@ -21,10 +22,11 @@ _FIRST_SIDE = 0.5
 
 
 def without_top(model: keras.Model) -> keras.Model:
-    """Cut a classifier at the input of the layer that gives its class scores, dropout before it left out.
+    """Cut a classifier at the input of the layer that gives its class scores; dropout before it is left out.
 
-    That layer is the last with weights before the first output: a Dense, a convolution to one map a class with
-    pooling behind it, or a custom layer from vectors to class scores.
+    That layer is the last with weights before the output: a Dense, a convolution to one map a class with pooling
+    behind it, or a custom layer from vectors to class scores. Auxiliary classifiers are left out, too; of other
+    outputs the first is taken for the class scores.
 
     Args:
         model: A functional or Sequential classifier of one picture ``(batch, height, width, channels)``; it stays
@@ -37,6 +39,7 @@ def without_top(model: keras.Model) -> keras.Model:
     Raises:
         ModelError: It has no graph of layers, not one input, or no such layer.
     """
+    model = without_auxiliary(model)
     graph = layer_graph(model)
     slot = _top(graph).inputs[0]
     step = graph.producer(slot)

@@ -118,6 +118,14 @@ def test_the_architectures_are_cut_at_the_features_of_their_papers(
     assert [layer.name for layer in model.layers if layer.name not in names] == dropped
 
 
+def test_auxiliary_classifiers_leave_with_the_top() -> None:
+    from edgecv.architectures.googlenet import googlenet
+
+    base = without_top(googlenet((96, 96, 3), classes=5, auxiliary=True))
+    assert base.output_shape == (None, 1024)
+    assert not [layer.name for layer in base.layers if "auxiliary" in layer.name]
+
+
 def test_the_body_computes_what_it_computed_in_the_classifier() -> None:
     whole = mobilenet_top()
     pictures = np.random.default_rng(0).uniform(0, 1, (2, 16, 16, 3)).astype("float32")
