@@ -59,7 +59,7 @@ class Classification:
 
     def losses(self) -> dict[str, Any]:
         """Return cross-entropy."""
-        return {"predictions": (cross_entropy(self._settings), 1.0)}
+        return {"predictions": (cross_entropy(self._settings, len(self._classes)), 1.0)}
 
     def metrics(self) -> dict[str, list[Any]]:
         """Return accuracy, and top-5 where there are more classes."""
@@ -71,10 +71,12 @@ def head_dropout(settings: "Settings") -> float:
     return _HEAD_DROPOUT if settings.dropout is None else settings.dropout
 
 
-def cross_entropy(settings: "Settings") -> Any:
-    """Make the loss of class scores that went through a softmax."""
+def cross_entropy(settings: "Settings", classes: int) -> Any:
+    """Make the loss of class scores that went through a softmax, or through a sigmoid for a single class."""
     import keras
 
+    if classes == 1:  # among one class everything is that class: the other loss would be 0 from the beginning
+        return keras.losses.BinaryCrossentropy(label_smoothing=settings.label_smoothing)
     return keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing)
 
 

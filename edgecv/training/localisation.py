@@ -89,7 +89,7 @@ class LocalisationTask:
         import keras
 
         found = {
-            "predictions": (cross_entropy(self._settings), 1.0),
+            "predictions": (cross_entropy(self._settings, len(self._classes)), 1.0),
             "box": (keras.losses.MeanSquaredError(), self._settings.box_weight),
         }
         if self._settings.objectness:
@@ -111,6 +111,8 @@ class LocalisationTask:
 
 def _check(dataset: Dataset, *, objectness: bool) -> None:
     """Refuse labels with several boxes in a picture, and pictures without a box where nothing learns from them."""
+    if not any(sample.boxes for sample in dataset.samples):
+        raise DataError(f"{dataset.path!r} ({dataset.format}) has no boxes: it cannot teach localisation.")
     for sample in dataset.samples:
         if len(sample.boxes) > 1:
             raise DataError(
@@ -118,8 +120,6 @@ def _check(dataset: Dataset, *, objectness: bool) -> None:
             )
         if not sample.boxes and not objectness:
             raise DataError(f"{sample.origin or sample.name} has no box. Use --objectness, or leave such pictures out.")
-    if not any(sample.boxes for sample in dataset.samples):
-        raise DataError(f"{dataset.path!r} ({dataset.format}) has no boxes: it cannot teach localisation.")
 
 
 def _mean_iou(*, sqrt_sizes: bool) -> Any:

@@ -1,9 +1,8 @@
 """The loop of training: epoch by epoch, each of which ends in a checkpoint from which it can go on."""
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +11,24 @@ from edgecv.errors import TrainingError
 from edgecv.quiet import quiet_frameworks
 from edgecv.training.checkpoint import Progress, restore, save_checkpoint
 from edgecv.training.listener import Listener
-from edgecv.training.network import Learner, Stage, stages_of, unfreeze
+from edgecv.training.network import FINE_TUNING, HEAD, Learner, Stage, stages_of, unfreeze
 from edgecv.training.run_dir import RunDir
 from edgecv.training.settings import Settings
 from edgecv.training.stream import Stream
-from edgecv.training.tasks import TrainingTask
+from edgecv.training.tasks import TrainingTask, monitored
+from edgecv.training.tensorboard import TensorBoardLog
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["fit"]
+__all__ = ["DivergedError", "fit"]
 
 _AUXILIARY = "auxiliary"
 _MAIN = "predictions"
+
+
+class DivergedError(TrainingError):
+    """The loss is no number any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +42,12 @@ class _Run:
     run_dir: RunDir
     listener: Listener
     save_best: Callable[[], None]
+    log: TensorBoardLog
 
     @property
     def monitor(self) -> str:
-        """The metric by which the best epoch is chosen: without a validation part the training part's."""
-        return self.task.monitor if "val" in self.streams else self.task.monitor.removeprefix("val_")
+        """The metric by which the best epoch is chosen."""
+        return monitored(self.task, self.streams)
 
 
 def fit(
@@ -55,7 +60,7 @@ def fit(
     *,
     save_best: Callable[[], None],
     listener: Listener,
-) -> Progress:
+) -> None:
     """Train until the last epoch, or until nothing becomes better.
 
     Args:
@@ -64,15 +69,12 @@ def fit(
         task: What it learns.
         streams: ``train``, and ``val`` where there is one.
         run_dir: Where checkpoints, history and logs go.
-        progress: Where it stands; with a checkpoint in ``run_dir`` where epochs are done.
+        progress: Where it stands; with a checkpoint in ``run_dir`` where epochs are done. Is brought up to date.
         save_best: Called when the network is better than ever.
         listener: Is told of steps and epochs.
 
-    Returns:
-        Where it stands at the end.
-
     Raises:
-        TrainingError: The loss is no number.
+        DivergedError: The loss is no number.
         PictureError: A picture cannot be read.
         OutputError: The disk is full.
     """
@@ -84,6 +86,7 @@ def fit(
         run_dir=run_dir,
         listener=listener,
         save_best=save_best,
+        log=TensorBoardLog(run_dir.log, progress.history),
     )
     stages = stages_of(settings, pretrained=learner.pretrained)
     listener.begin(epochs=settings.epochs, done=progress.epoch, steps=streams["train"].steps)
@@ -91,7 +94,7 @@ def fit(
         _stages(run, stages, progress)
     finally:
         listener.end()
-    return progress
+        run.log.close()
 
 
 def _stages(run: _Run, stages: Sequence[Stage], progress: Progress) -> None:
@@ -120,9 +123,10 @@ def _begin_stage(run: _Run, stage: Stage, number: int, progress: Progress, *, re
 
 def _epoch(run: _Run, stage: Stage, epoch: int, progress: Progress) -> None:
     begin = time.perf_counter()
-    logs = _learn(run, epoch)
+    logs = _learn(run, stage, epoch)
     if "val" in run.streams:
         logs |= {f"val_{name}": value for name, value in _validate(run).items()}
+    _check_finite(run, stage, epoch, logs)
     rate = _rate(run.learner.network)
     row: dict[str, Any] = {"epoch": epoch + 1, "stage": stage.name, "learning_rate": rate, **logs}
     progress.epoch = epoch + 1
@@ -134,14 +138,14 @@ def _epoch(run: _Run, stage: Stage, epoch: int, progress: Progress) -> None:
     _stop_early(run, stage, progress)
     save_checkpoint(run.run_dir.checkpoint, run.learner.network, progress)
     run.run_dir.write_history(progress.history)
-    _log(run, row)
+    run.log.write(row)
     run.listener.epoch(progress.history[-1], best=best)
 
 
 def _stop_early(run: _Run, stage: Stage, progress: Progress) -> None:
     """Note that nothing has become better for long enough; a head's stage is followed by another in any case."""
     since = progress.epoch - max(progress.best_epoch, stage.first)
-    if run.settings.patience and stage.name != "head" and since >= run.settings.patience:
+    if run.settings.patience and stage.name != HEAD and since >= run.settings.patience:
         progress.stopped = f"no better {run.monitor} in {since} epochs"
 
 
@@ -151,25 +155,19 @@ def _is_better(run: _Run, value: float, best: float | None) -> bool:
     return value > best if run.task.higher_is_better else value < best
 
 
-def _learn(run: _Run, epoch: int) -> dict[str, float]:
+def _learn(run: _Run, stage: Stage, epoch: int) -> dict[str, float]:
     stream = run.streams["train"]
-    watch = _watch(run.listener, epoch, stream.steps)
-    with stream.telling(), _quiet():
+    watch = _watch(run, stage, epoch)
+    with stream.telling(), quiet_frameworks():
         history = run.learner.network.fit(_batches(run, stream, epoch), epochs=1, verbose=0, callbacks=[watch])
     return _columns({name: values[-1] for name, values in history.history.items()})
 
 
 def _validate(run: _Run) -> dict[str, float]:
     stream = run.streams["val"]
-    with stream.telling(), _quiet():
+    with stream.telling(), quiet_frameworks():
         logs = run.learner.network.evaluate(_batches(run, stream, 0), return_dict=True, verbose=0)
     return _columns(logs)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with quiet_frameworks():
-        yield
 
 
 def _columns(logs: Mapping[str, Any]) -> dict[str, float]:
@@ -253,31 +251,44 @@ def _rate(network: "keras.Model") -> float:
     return float(ops.convert_to_numpy(network.optimizer.learning_rate))
 
 
-def _watch(listener: Listener, epoch: int, steps: int) -> Any:
+def _watch(run: _Run, stage: Stage, epoch: int) -> Any:
     """Make the callback that ends training at the step whose loss is no number, and tells of every step."""
     import keras
+
+    steps = run.streams["train"].steps
 
     class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
         def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
             loss = float((logs or {}).get("loss", 0.0))
             if not math.isfinite(loss):
-                raise TrainingError(
-                    f"The loss is {loss} at step {batch + 1} of {steps} in epoch {epoch + 1}. The last good checkpoint "
-                    "is kept; train again with a lower --learning-rate."
-                )
-            listener.step(epoch, batch + 1, loss)
+                raise _diverged(stage, epoch, f"The loss is {loss} at step {batch + 1} of {steps} in epoch {epoch + 1}")
+            run.listener.step(epoch, batch + 1, loss)
 
     return Watch()
 
 
-def _log(run: _Run, row: Mapping[str, Any]) -> None:
-    """Write an epoch for TensorBoard."""
-    import tensorflow as tf
+def _check_finite(run: _Run, stage: Stage, epoch: int, logs: Mapping[str, float]) -> None:
+    """Refuse to keep an epoch whose last step broke the network: its own loss was measured before that step."""
+    bad = next((name for name, value in logs.items() if not math.isfinite(value)), None)
+    if bad is not None:
+        raise _diverged(stage, epoch, f"{bad} is {logs[bad]} after {_last_step(run, epoch)}")
+    broken = next((each for each in run.learner.network.weights if not _is_finite(each)), None)
+    if broken is not None:
+        raise _diverged(stage, epoch, f"Weights {broken.path} are no numbers after {_last_step(run, epoch)}")
 
-    with _quiet():
-        writer = tf.summary.create_file_writer(str(run.run_dir.log))
-        with writer.as_default(step=row["epoch"]):
-            for name, value in row.items():
-                if isinstance(value, float):
-                    tf.summary.scalar(name, value)
-        writer.close()
+
+def _last_step(run: _Run, epoch: int) -> str:
+    return f"step {run.streams['train'].steps}, the last of epoch {epoch + 1}"
+
+
+def _is_finite(variable: Any) -> bool:
+    from keras import ops
+
+    return bool(ops.all(ops.isfinite(variable.value)))
+
+
+def _diverged(stage: Stage, epoch: int, what: str) -> DivergedError:
+    kept = f"The checkpoint of epoch {epoch} is kept." if epoch else "No epoch is done."
+    again = "Train into another -o" if epoch else "Train again with --force"
+    option = "fine-tune-rate" if stage.name == FINE_TUNING else "learning-rate"
+    return DivergedError(f"{what}. {kept} {again} and with --{option} below {stage.rate:g}.")

@@ -19,10 +19,14 @@ from edgecv.training.tasks import TrainingTask
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["Learner", "Stage", "make_learner", "stages_of", "unfreeze"]
+__all__ = ["FINE_TUNING", "HEAD", "Learner", "Stage", "make_learner", "stages_of", "unfreeze"]
+
+# Names of the stages of a network that has learnt before.
+HEAD = "head"
+FINE_TUNING = "fine-tuning"
 
 # A tenth: large steps would destroy what the base has learnt.
-_FINE_TUNING = 0.1
+_FINE_TUNING_SHARE = 0.1
 _FRESH = "random"
 
 
@@ -124,11 +128,11 @@ def stages_of(settings: Settings, *, pretrained: bool) -> tuple[Stage, ...]:
     frozen = settings.freeze_epochs
     if frozen is None:
         frozen = math.ceil(settings.epochs / 2)
-    fine_rate = settings.fine_tune_rate or settings.learning_rate * _FINE_TUNING
+    fine_rate = settings.fine_tune_rate or settings.learning_rate * _FINE_TUNING_SHARE
     learns: Literal["all", "last layers and head"] = "all" if settings.unfreeze is None else "last layers and head"
     stages = (
-        Stage(name="head", first=0, epochs=frozen, rate=settings.learning_rate, learns="head"),
-        Stage(name="fine-tuning", first=frozen, epochs=settings.epochs - frozen, rate=fine_rate, learns=learns),
+        Stage(name=HEAD, first=0, epochs=frozen, rate=settings.learning_rate, learns="head"),
+        Stage(name=FINE_TUNING, first=frozen, epochs=settings.epochs - frozen, rate=fine_rate, learns=learns),
     )
     return tuple(stage for stage in stages if stage.epochs)
 

@@ -1,7 +1,7 @@
 """RUN_DIR: the folder of a training run, all that `edgecv export` and `--resume` need.
 
 model.keras          the best network so far, with preprocessing, labels and decoder; appears after the first epoch
-run.json             settings, data, versions, state
+run.json             settings, data, versions, state: running, finished, stopped early, interrupted, diverged, failed
 history.csv          a row an epoch
 evaluation.json      scores on the test part, once the run has ended
 checkpoints/         last.npz: all that going on needs
@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from edgecv.errors import OutputError, TrainingError
-from edgecv.files import replace_whole
+from edgecv.files import replace_whole, writable_folder
 
-__all__ = ["RunDir", "is_run_dir", "read_run"]
+__all__ = ["DIVERGED", "RunDir", "is_run_dir", "read_run"]
+
+DIVERGED = "diverged"  # the state of a run whose loss is no number any more
 
 _RECORD = "run.json"
 _MODEL = "model.keras"
@@ -86,15 +88,14 @@ class RunDir:
         return self.path / "log"
 
     def check_free(self, *, force: bool) -> None:
-        """Refuse a folder that is there, or whose parent is missing.
+        """Refuse a folder that is there, or that cannot be made.
 
         Raises:
-            OutputError: It exists and ``force`` is false, or it exists and is no run: that is never removed.
+            OutputError: It exists and ``force`` is false, it exists and is no run (that is never removed), or its
+                parent is missing or read-only.
         """
-        if not self.path.exists():
-            return
-        empty = self.path.is_dir() and not any(self.path.iterdir())
-        if empty:
+        writable_folder(self.path)
+        if not self.path.exists() or self._is_empty():
             return
         if not is_run_dir(self.path):
             raise OutputError(f"{str(self.path)!r} exists and is no run of edgecv train. Choose another -o.")
@@ -103,6 +104,18 @@ class RunDir:
                 f"The run {str(self.path)!r} exists. Go on with it by --resume, replace it by --force, or choose "
                 "another -o."
             )
+
+    def check_writable(self) -> None:
+        """Refuse a run that cannot go on in its folder.
+
+        Raises:
+            OutputError: It is read-only.
+        """
+        for file in (self.path / _RECORD, self.checkpoint):
+            writable_folder(file)
+
+    def _is_empty(self) -> bool:
+        return self.path.is_dir() and not any(self.path.iterdir())
 
     def create(self, document: Mapping[str, Any]) -> None:
         """Make the folder with its run.json, in place of an old run.

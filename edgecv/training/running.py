@@ -4,41 +4,35 @@ open_data → check → split ─→ Stream (train, val) ─┐
 Settings → task, learner ─────────────────────────┴→ loop.fit → RUN_DIR ─→ evaluate on the test part → plots
 """
 
+import contextlib
 import datetime
-import hashlib
-import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecv import __version__
-from edgecv.data.checking import check_pictures, check_trainable, without
-from edgecv.data.problems import BrokenDataError
-from edgecv.data.reading import open_data
-from edgecv.data.samples import Dataset, Part, Sample
-from edgecv.data.splitting import split
-from edgecv.errors import DataError, DeviceError, OutputError, TrainingError
-from edgecv.extras import import_keras, require
+from edgecv.data.splitting import PARTS
+from edgecv.errors import EdgecvError, OutputError, TrainingError
 from edgecv.quiet import quiet_frameworks
-from edgecv.training.augmentation import Recipe, read_recipe
+from edgecv.training.augmentation import RECIPES, Recipe, read_recipe
 from edgecv.training.checkpoint import Progress, read_progress
 from edgecv.training.listener import Listener
-from edgecv.training.run_dir import RunDir, read_run
+from edgecv.training.process import prepared
+from edgecv.training.run_data import RunData, data_of_run, read_data
+from edgecv.training.run_dir import DIVERGED, RunDir, read_run
 from edgecv.training.settings import Settings
-from edgecv.training.tasks import TrainingTask, find_task
+from edgecv.training.tasks import TrainingTask, find_task, monitored
 
 if TYPE_CHECKING:
+    from edgecv.data.samples import Part
     from edgecv.evaluation.evaluate import Evaluation
     from edgecv.session import Session
     from edgecv.training.network import Learner
     from edgecv.training.stream import Stream
 
-__all__ = ["RunResult", "data_of_run", "train"]
-
-_PARTS: tuple[Part, ...] = ("train", "val", "test")
-_LEAST_CAPABILITY = (7, 0)  # of a GPU with tensor cores
+__all__ = ["RunResult", "data_of_run", "show_augmented", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +52,19 @@ class RunResult:
     evaluation: "Evaluation | None"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A run that is about to begin or to go on."""
+
+    settings: Settings
+    data: RunData
+    task: TrainingTask
+    recipe: Recipe
+    learner: "Learner"
+    run_dir: RunDir
+    listener: Listener
+
+
 def train(
     settings: Settings,
     output: str | Path,
@@ -70,11 +77,13 @@ def train(
 ) -> RunResult:
     """Train a network into a folder.
 
+    With `Settings.deterministic` TensorFlow's op determinism stays switched on in this process afterwards.
+
     Args:
         settings: What to train on what, and how.
         output: RUN_DIR.
         resume: Go on with the run that is there, from the end of its last whole epoch; a run that has ended is
-            evaluated and drawn again.
+            evaluated and drawn again. Settings must be the run's own; the data may have moved.
         force: Replace a run that is there.
         device: ``cpu`` or ``cuda``.
         cache_bytes: Keep the resized pictures of a part in memory if they take no more; None for the default.
@@ -82,7 +91,8 @@ def train(
 
     Raises:
         DataError: The data cannot be read or cannot teach the task; BrokenDataError: labels are broken.
-        TrainingError: Settings or data differ from those of the run that is resumed, or the loss is no number.
+        TrainingError: Settings, data or weights differ from those of the run that is resumed, or it diverged;
+            DivergedError: the loss is no number.
         OutputError: ``output`` exists, or cannot be written.
         DeviceError: The device does not run.
         EdgecvError: As the network's weights, its options and pictures raise.
@@ -90,151 +100,150 @@ def train(
     run_dir = RunDir(Path(output))
     listener = listener or Listener()
     if resume:
-        _check_settings(run_dir, settings)
+        _check_goes_on(run_dir, settings)
     else:
         run_dir.check_free(force=force)
-    dataset, parts = _data(settings, listener)
-    task = find_task(settings.task or dataset.task)(dataset, settings)
+    data = read_data(settings, listener)
+    task = find_task(settings.task or data.dataset.task)(data.dataset, settings)
     recipe = read_recipe(settings.augment)
-    _prepare(settings, device)
-    learner = _learner(settings, task, dataset)
-    streams = _streams(settings, task, learner, recipe, parts, cache_bytes)
-    document = _document(settings, task, learner, recipe, dataset, parts)
-    progress = Progress()
-    if resume:
-        _check_data(run_dir, document)
-        progress = read_progress(run_dir.checkpoint) or progress
-        document["started"] = read_run(run_dir.path).get("started", document["started"])
-    else:
-        run_dir.create(document)
-    from edgecv.training.loop import fit  # with Keras, which `_prepare` imports quietly
-
-    progress = fit(
-        settings,
-        learner,
-        task,
-        streams,
-        run_dir,
-        progress,
-        save_best=lambda: _save(learner, run_dir),
-        listener=listener,
-    )
-    return _finish(run_dir, document, progress, task, dataset, parts["test"], listener)
+    with prepared(settings, device):
+        learner = _learner(settings, task, data)
+        job = _Job(
+            settings=settings,
+            data=data,
+            task=task,
+            recipe=recipe,
+            learner=learner,
+            run_dir=run_dir,
+            listener=listener,
+        )
+        return _run(job, resume=resume, cache_bytes=cache_bytes)
 
 
-def data_of_run(path: Path, *, data: str | None = None) -> tuple[Dataset, Mapping[Part, tuple[Sample, ...]]]:
-    """Return the data that a run was trained on, split as they were then.
+def show_augmented(settings: Settings, path: Path) -> None:
+    """Draw what augmentation makes of the training pictures, as PNG; nothing is trained.
 
-    Args:
-        path: RUN_DIR.
-        data: Where the data are now; None for where they were.
+    Raises:
+        EdgecvError: As `train`, for its data and network; the file cannot be written.
     """
-    settings = Settings.from_json(read_run(path)["settings"])
-    dataset = open_data(data or settings.data, format=settings.format, skip_broken=settings.skip_broken)
-    return dataset, split(dataset, ratios=settings.split, seed=settings.seed)
+    from edgecv.training.preview import save_preview
+
+    listener = Listener()
+    data = read_data(settings, listener)
+    task = find_task(settings.task or data.dataset.task)(data.dataset, settings)
+    recipe = read_recipe(settings.augment)
+    with prepared(settings, "cpu"):
+        learner = _learner(settings, task, data)
+        streams = _streams(settings, task, learner, recipe, data, None)
+        with quiet_frameworks():
+            save_preview(streams["train"], path, classes=data.dataset.classes)
 
 
-def _check_settings(run_dir: RunDir, settings: Settings) -> None:
-    stored = Settings.from_json(read_run(run_dir.path)["settings"])
-    changed = stored.differences(settings)
+def _check_goes_on(run_dir: RunDir, settings: Settings) -> None:
+    """Refuse to go on where that would come to something else, or to nothing."""
+    record = read_run(run_dir.path)
+    stored = Settings.from_json(record["settings"])
+    changed = stored.differences(replace(settings, data=stored.data))
     if changed:
         raise TrainingError(
             f"The run {str(run_dir.path)!r} cannot go on with other settings: {', '.join(changed)}. "
             "Leave them out, or train into another -o."
         )
+    if record.get("state") == DIVERGED:
+        start = f" from its best network with --weights {run_dir.path}" if run_dir.model.exists() else ""
+        raise TrainingError(
+            f"The run {str(run_dir.path)!r} diverged and would again: {record.get('reason')} Train into another -o"
+            f"{start}, with a lower --learning-rate."
+        )
+    run_dir.check_writable()
 
 
-def _check_data(run_dir: RunDir, document: Mapping[str, Any]) -> None:
-    before, now = read_run(run_dir.path).get("data", {}), document["data"]
+def _run(job: _Job, *, resume: bool, cache_bytes: int | None) -> RunResult:
+    streams = _streams(job.settings, job.task, job.learner, job.recipe, job.data, cache_bytes)
+    document = _document(job)
+    progress = Progress()
+    if resume:
+        _check_same(job, document)
+        progress = read_progress(job.run_dir.checkpoint) or progress
+        job.run_dir.write_record(document)
+    else:
+        job.run_dir.create(document)
+    from edgecv.training.loop import fit  # with Keras, which `prepared` imports quietly
+    from edgecv.training.saving import save_learner
+
+    ended = bool(progress.stopped) or progress.epoch >= job.settings.epochs
+    if ended:
+        job.listener.note(f"the run has ended after epoch {progress.epoch}; it is evaluated and drawn again")
+    with _telling_the_end(job, document, progress):
+        if not ended:
+            fit(
+                job.settings,
+                job.learner,
+                job.task,
+                streams,
+                job.run_dir,
+                progress,
+                save_best=lambda: save_learner(job.learner, job.run_dir),
+                listener=job.listener,
+            )
+        return _finish(job, document, progress)
+
+
+def _check_same(job: _Job, document: dict[str, Any]) -> None:
+    """Compare data and weights with those of the run that goes on, and take over when it began."""
+    record = read_run(job.run_dir.path)
+    before, now = record.get("data", {}), document["data"]
     if before.get("fingerprint") != now["fingerprint"]:
         raise TrainingError(
-            f"The data {now['path']!r} are no longer those of the run {str(run_dir.path)!r}: it had "
-            f"{before.get('pictures')} labelled pictures, now there are {now['pictures']} or their labels differ. "
+            f"The data {now['path']!r} are no longer those of the run {str(job.run_dir.path)!r}: it had "
+            f"{before.get('pictures')} labelled pictures, now there are {now['pictures']}, or they differ. "
             "Bring them back, or train into another -o."
         )
-
-
-def _data(settings: Settings, listener: Listener) -> tuple[Dataset, Mapping[Part, tuple[Sample, ...]]]:
-    dataset = open_data(settings.data, format=settings.format, skip_broken=settings.skip_broken)
-    check_trainable(dataset)
-    listener.note(f"{len(dataset.samples)} pictures of {len(dataset.classes)} classes ({dataset.format})")
-    with listener.working("checking pictures", len(dataset.samples)) as advance:
-        problems = check_pictures(dataset, progress=advance)
-    if problems and not settings.skip_broken:
-        raise BrokenDataError(dataset.path, problems)
-    dataset = without(dataset, problems)
-    if dataset.skipped:
-        listener.note(f"{dataset.skipped} broken labels or pictures are left out")
-    parts = dict(split(dataset, ratios=settings.split, seed=settings.seed))
-    if settings.per_class is not None:
-        for part in ("train", "val"):
-            parts[part] = _per_class(parts[part], settings.per_class, settings.seed)
-    if not parts["train"]:
-        raise DataError(f"Nothing is left of {dataset.path!r} to train on. Change --split or give more pictures.")
-    if len(parts["train"]) < settings.batch:
-        listener.note(f"{len(parts['train'])} training pictures are fewer than a batch of {settings.batch}: one step")
-    return dataset, parts
-
-
-def _per_class(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...]:
-    """Return at most so many samples a class, drawn by the seed, in their old order."""
-    import numpy as np
-
-    chosen: list[int] = []
-    order = np.random.Generator(np.random.Philox(seed)).permutation(len(samples))
-    taken: dict[int, int] = {}
-    for index in order:
-        sample = samples[index]
-        category = sample.category
-        if category is None:
-            category = min((box.category for box in sample.boxes), default=-1)
-        if taken.get(category, 0) < count:
-            taken[category] = taken.get(category, 0) + 1
-            chosen.append(int(index))
-    return tuple(samples[index] for index in sorted(chosen))
-
-
-def _prepare(settings: Settings, device: str) -> None:
-    """Choose device, precision and determinism; they hold for the whole process."""
-    require("tensorflow", extra="train", purpose="Training")
-    import_keras()
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
+    if record.get("weights") != document["weights"]:
         raise TrainingError(
-            f"Training needs Keras on TensorFlow, KERAS_BACKEND is {keras.backend.backend()!r}. Unset KERAS_BACKEND."
+            f"The run {str(job.run_dir.path)!r} began with other weights: {record.get('weights')}, now there are: "
+            f"{document['weights']}. Bring them back, or train into another -o."
         )
-    import tensorflow as tf
-
-    with quiet_frameworks():
-        gpus = tf.config.list_physical_devices("GPU")
-        if device not in ("cpu", "cuda"):
-            raise DeviceError(f"Unknown device {device!r}. Choose cpu or cuda.")
-        if device == "cuda" and not gpus:
-            raise DeviceError("TensorFlow finds no GPU for --device cuda. Run: pip install 'edgecv[all-gpu]'")
-        if device == "cpu" and gpus:
-            tf.config.set_visible_devices([], "GPU")
-        if settings.deterministic:
-            tf.config.experimental.enable_op_determinism()
-    half = settings.mixed_precision == "on" or (
-        settings.mixed_precision == "auto" and device == "cuda" and _has_tensor_cores(gpus)
-    )
-    keras.config.set_dtype_policy("mixed_float16" if half else "float32")
-    keras.utils.set_random_seed(settings.seed)
+    if record.get("versions") != document["versions"]:
+        job.listener.note("Python, NumPy, Keras or TensorFlow have changed since: the numbers may differ a little")
+    document["started"] = record.get("started", document["started"])
 
 
-def _has_tensor_cores(gpus: Sequence[Any]) -> bool:
-    import tensorflow as tf
+@contextlib.contextmanager
+def _telling_the_end(job: _Job, document: Mapping[str, Any], progress: Progress) -> Iterator[None]:
+    """Note in run.json how a run has ended, where it has not reached its end."""
+    from edgecv.training.loop import DivergedError
 
-    details = (tf.config.experimental.get_device_details(gpu) for gpu in gpus)
-    return all(detail.get("compute_capability", (0, 0)) >= _LEAST_CAPABILITY for detail in details)
+    try:
+        yield
+    except KeyboardInterrupt:
+        _note_end(job.run_dir, document, progress, "interrupted", None)
+        job.listener.note(
+            f"interrupted, {progress.epoch} epochs are kept; go on with: edgecv train --resume -o {job.run_dir.path}"
+        )
+        raise
+    except DivergedError as error:
+        _note_end(job.run_dir, document, progress, DIVERGED, error)
+        raise
+    except EdgecvError as error:
+        _note_end(job.run_dir, document, progress, "failed", error)
+        raise
 
 
-def _learner(settings: Settings, task: TrainingTask, dataset: Dataset) -> "Learner":
+def _note_end(
+    run_dir: RunDir, document: Mapping[str, Any], progress: Progress, state: str, error: EdgecvError | None
+) -> None:
+    reason = None if error is None else str(error)
+    # Where the disk is full this fails, too; what has happened is told all the same.
+    with contextlib.suppress(OutputError):
+        run_dir.write_record({**document, "state": state, "reason": reason, "epochs": progress.epoch})
+
+
+def _learner(settings: Settings, task: TrainingTask, data: RunData) -> "Learner":
     from edgecv.training.network import make_learner
 
     with quiet_frameworks():
-        return make_learner(settings, task, classes=len(dataset.classes))
+        return make_learner(settings, task, classes=len(data.dataset.classes))
 
 
 def _streams(
@@ -242,15 +251,14 @@ def _streams(
     task: TrainingTask,
     learner: "Learner",
     recipe: Recipe,
-    parts: Mapping[Part, Sequence[Sample]],
+    data: RunData,
     cache_bytes: int | None,
-) -> dict[Part, "Stream"]:
-    from edgecv.training.augmentation import RECIPES
+) -> "dict[Part, Stream]":
     from edgecv.training.stream import GIBIBYTE, Stream
 
     return {
         part: Stream(
-            parts[part],
+            data.parts[part],
             size=learner.size,
             channels=learner.channels,
             fit=learner.preprocess.fit,
@@ -262,55 +270,38 @@ def _streams(
             cache_bytes=GIBIBYTE if cache_bytes is None else cache_bytes,
             keep_all_boxes=task.name == "localisation",
         )
-        for part in ("train", "val")
-        if parts[part]
+        for part in PARTS
+        if part != "test" and data.parts[part]
     }
 
 
-def _document(
-    settings: Settings,
-    task: TrainingTask,
-    learner: "Learner",
-    recipe: Recipe,
-    dataset: Dataset,
-    parts: Mapping[Part, Sequence[Sample]],
-) -> dict[str, Any]:
+def _document(job: _Job) -> dict[str, Any]:
     """Return run.json as it is at the beginning."""
-    info = learner.info
+    info, dataset = job.learner.info, job.data.dataset
     return {
         "edgecv_version": __version__,
         "state": "running",
         "started": _now(),
-        "task": task.name,
-        "architecture": settings.architecture,
-        "input_size": list(learner.size),
+        "task": job.task.name,
+        "architecture": job.settings.architecture,
+        "input_size": list(job.learner.size),
         "weights": info.weights_source,
-        "preprocess": learner.preprocess.to_json(),
+        "preprocess": job.learner.preprocess.to_json(),
         "labels": list(info.labels),
-        "parameters": int(learner.deployable.count_params()),
-        "settings": settings.to_json(),
-        "recipe": recipe.to_json(),
+        "parameters": int(job.learner.deployable.count_params()),
+        "settings": job.settings.to_json(),
+        "recipe": job.recipe.to_json(),
         "data": {
             "path": dataset.path,
             "format": dataset.format,
             "pictures": len(dataset.samples),
             "skipped": dataset.skipped,
-            "parts": {part: len(parts[part]) for part in _PARTS},
-            "fingerprint": _fingerprint(parts),
+            "parts": {part: len(job.data.parts[part]) for part in PARTS},
+            "fingerprint": job.data.fingerprint(),
         },
         "versions": _versions(),
         "machine": f"{platform.system()} {platform.machine()}",
     }
-
-
-def _fingerprint(parts: Mapping[Part, Sequence[Sample]]) -> str:
-    """Return the sha256 of all labels, part by part; names without their folders, as data may move."""
-    digest = hashlib.sha256()
-    for part in _PARTS:
-        for sample in parts[part]:
-            boxes = [(box.x1, box.y1, box.x2, box.y2, box.category) for box in sample.boxes]
-            digest.update(json.dumps([part, Path(sample.name).name, sample.category, boxes]).encode())
-    return digest.hexdigest()
 
 
 def _versions() -> dict[str, str]:
@@ -330,67 +321,39 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _save(learner: "Learner", run_dir: RunDir) -> None:
-    """Write the network as it is now to model.keras, in float32."""
-    from edgecv.models import save_model
-
-    network = learner.deployable
-    if network.dtype_policy.name != "float32" or _is_half(network):
-        network = _in_float32(network)
-    network.edgecv_info = replace(learner.info, name=run_dir.path.resolve().name)
-    save_model(network, run_dir.model)
-
-
-def _is_half(network: Any) -> bool:
-    return any(layer.compute_dtype != "float32" for layer in network.layers)
-
-
-def _in_float32(network: Any) -> Any:
-    """Return a copy that computes in float32: devices choose their precision at export."""
-    import keras
-
-    def full(layer: Any) -> Any:
-        config = layer.get_config()
-        return layer.__class__.from_config({**config, "dtype": "float32"})
-
-    copy = keras.models.clone_model(network, clone_function=full)
-    copy.set_weights(network.get_weights())
-    return copy
-
-
-def _finish(
-    run_dir: RunDir,
-    document: dict[str, Any],
-    progress: Progress,
-    task: TrainingTask,
-    dataset: Dataset,
-    test: Sequence[Sample],
-    listener: Listener,
-) -> RunResult:
+def _finish(job: _Job, document: dict[str, Any], progress: Progress) -> RunResult:
     """Evaluate what was trained, draw it, and complete run.json."""
-    from edgecv.evaluation.evaluate import evaluate
-    from edgecv.training.plots import draw_history, draw_predictions
+    from edgecv.training.plots import draw_history
 
     if progress.stopped:
-        listener.note(f"stopped after epoch {progress.epoch}: {progress.stopped}")
-    draw_history(run_dir, progress.history)
-    evaluation = None
-    if test:
-        session = _session(run_dir)
-        with listener.working("evaluating", len(test)) as advance:
-            evaluation = evaluate(session, dataset, test, progress=advance)
-        run_dir.write_json("evaluation.json", evaluation.to_json())
-        draw_predictions(run_dir, session, dataset, test)
+        job.listener.note(f"stopped after epoch {progress.epoch}: {progress.stopped}")
+    job.run_dir.write_history(progress.history)  # once more: a kill may have come between checkpoint and history
+    draw_history(job.run_dir, progress.history)
+    evaluation = _evaluate(job) if job.data.parts["test"] else None
     document |= {
-        "state": "finished",
+        "state": "stopped early" if progress.stopped else "finished",
         "finished": _now(),
         "epochs": progress.epoch,
         "stopped": progress.stopped,
         "seconds": round(sum(row["seconds"] for row in progress.history), 1),
-        "best": {"epoch": progress.best_epoch, task.monitor: progress.best},
+        "best": {"epoch": progress.best_epoch, monitored(job.task, job.data.parts): progress.best},
     }
-    run_dir.write_record(document)
-    return RunResult(path=run_dir.path, document=document, history=progress.history, evaluation=evaluation)
+    job.run_dir.write_record(document)
+    return RunResult(path=job.run_dir.path, document=document, history=progress.history, evaluation=evaluation)
+
+
+def _evaluate(job: _Job) -> "Evaluation":
+    """Measure the best network on the test part, and draw its answers."""
+    from edgecv.evaluation.evaluate import evaluate
+    from edgecv.training.plots import draw_predictions
+
+    samples, dataset = job.data.parts["test"], job.data.dataset
+    session = _session(job.run_dir)
+    with job.listener.working("evaluating", len(samples)) as advance:
+        evaluation = evaluate(session, dataset, samples, progress=advance)
+    job.run_dir.write_json("evaluation.json", evaluation.to_json())
+    draw_predictions(job.run_dir, session, dataset, samples)
+    return evaluation
 
 
 def _session(run_dir: RunDir) -> "Session":

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from edgecv.data.samples import Dataset, DataTask, Sample
+from edgecv.data.samples import Dataset, DataTask, Part, Sample
 from edgecv.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgecv.pictures import Placement
     from edgecv.training.settings import Settings
 
-__all__ = ["TrainingTask", "find_task"]
+__all__ = ["TrainingTask", "find_task", "monitored"]
 
 
 class TrainingTask(Protocol):
@@ -80,3 +80,8 @@ def find_task(name: str) -> type[TrainingTask]:
     module, _, attribute = _TASKS[name].partition(":")
     found: type[TrainingTask] = getattr(importlib.import_module(module), attribute)
     return found
+
+
+def monitored(task: TrainingTask, parts: Mapping[Part, object]) -> str:
+    """Return the metric by which the best epoch is chosen: without a validation part the training part's."""
+    return task.monitor if parts.get("val") else task.monitor.removeprefix("val_")
