@@ -70,9 +70,9 @@ def test_fractions_are_kept_as_they_are_written(tmp_path: Path) -> None:
 
 
 def test_what_voc_says_of_an_object_is_kept(tmp_path: Path) -> None:
-    more = "<pose>Left</pose><truncated>1</truncated><difficult>0</difficult>"
+    more = "<pose>Left</pose><truncated>1</truncated><difficult>0</difficult><occluded></occluded>"
     write(tmp_path, text=xml((*DOG, more)))
-    assert read(tmp_path).samples[0].boxes[0].extra == {"pose": "Left", "truncated": 1, "difficult": 0}
+    assert read(tmp_path).samples[0].boxes[0].extra == {"pose": "Left", "truncated": 1}
 
 
 def test_lists_of_the_kit_are_parts_and_what_they_leave_out_is_left_out(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["EXTRA_KEYS", "Voc"]
 
 EXTRA_KEYS = ("pose", "truncated", "occluded", "difficult")
-"""What an object says beyond its name and box; numbers but for the pose."""
+"""What an object says beyond its name and box: a pose, and three flags."""
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _LABELS = ("annotations",)  # names of folders, lower case
@@ -278,9 +278,10 @@ def _sample(page: _Page, numbers: Mapping[str, int], problems: Problems) -> Samp
 
 
 def _extra(node: "_Element") -> dict[str, Any]:
-    texts = {key: node.findtext(key) for key in EXTRA_KEYS}
-    found = {key: text.strip() for key, text in texts.items() if text is not None}
-    return {key: int(text) if text in ("0", "1") and key != "pose" else text for key, text in found.items()}
+    """Return what an object says beyond; what is as usual is left out, as other formats do."""
+    texts = {key: (node.findtext(key) or "").strip() for key in EXTRA_KEYS}
+    said = {key: text for key, text in texts.items() if text.lower() not in ("", "0", "unspecified")}
+    return {key: 1 if text == "1" else text for key, text in said.items()}
 
 
 def _line(node: "_Element | None") -> int:

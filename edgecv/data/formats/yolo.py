@@ -63,8 +63,8 @@ class Yolo:
         if samples and not reader.labels:
             first = str(_label_of(Path(samples[0].name)))
             raise DataError(
-                f"None of the {len(samples)} pictures of {str(file)!r} has a label: {first!r}, for one, does not exist. "
-                "Put the labels there."
+                f"None of the {len(samples)} pictures of {str(file)!r} has a label: {first!r}, for one, does not "
+                "exist. Put the labels there."
             )
         return Dataset(
             path=str(path), format=self.name, task=task_of(samples), classes=description.names, samples=samples

@@ -1,0 +1,1 @@
+"""The formats that labelled boxes can be written as, one module each."""
