@@ -361,6 +361,7 @@ def compare_outputs(
                 original,
                 given[output],
                 activation=head.score_activation if output == "scores" else "none",
+                scores=output == "scores",
                 tolerance=tolerance,
                 vacuity=vacuity and not (head.fixed_boxes and output == "boxes"),
             )

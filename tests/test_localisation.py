@@ -21,6 +21,7 @@ from edgecv.deployable import ModelInfo
 from edgecv.errors import ModelError, OptionError, VerificationError
 from edgecv.localisation import Localisation
 from edgecv.models import open_model, save_model
+from edgecv.nms import Nms
 from edgecv.pictures import place
 from edgecv.preprocess import Fit, Preprocess
 from edgecv.recorded import verify_recorded
@@ -325,6 +326,26 @@ def test_a_confident_objectness_is_held_to_its_logit(networks: Any, tmp_path: Pa
     layer.set_weights([layer.kernel.numpy(), layer.bias.numpy() + 0.01])
     report = edgecv.verify(tmp_path / "net.onnx", against=edgecv.deploy(network, preprocess="0-1"))
     assert {check.output for check in report.checks if not check.passed} == {"objectness"}
+
+
+@pytest.mark.parametrize("nms", [Nms(), None], ids=["nms", "no-nms"])
+def test_an_fcn_whose_objectness_is_confident_that_nothing_is_there_is_verified(
+    nms: Nms | None, networks: Any, tmp_path: Path
+) -> None:
+    network = networks.build("localiser")
+    layer = network.get_layer("objectness")
+    layer.set_weights([layer.kernel.numpy(), layer.bias.numpy() - 10])
+    fcn = edgecv.to_fcn(network)
+    deployable = edgecv.deploy(fcn, preprocess="0-1", input_size=(96, 120), nms=nms)
+    for form in FORMATS:
+        report = edgecv.export(deployable, to=form, path=tmp_path / f"net.{form}").report
+        assert report is not None
+        assert report.passed
+    convolution = fcn.get_layer("objectness")
+    convolution.set_weights([convolution.kernel.numpy(), convolution.bias.numpy() + 0.02])
+    report = edgecv.verify(tmp_path / "net.onnx", against=deployable)
+    assert "scores" in report.worst.output
+    assert "relative difference" in report.worst.problem
 
 
 def test_a_result_without_softmax_has_its_box_too() -> None:
