@@ -259,19 +259,26 @@ def test_activations_are_back_after_the_proof() -> None:
     [
         ("lenet5", ["crops"]),
         ("fashion_cnn", _SAME_RULES),
+        ("lenet5_original", _SAME_RULES),
         *(
             pytest.param(name, rules, marks=pytest.mark.slow)
             for name, rules in [
+                ("alexnet", _SAME_RULES),
                 ("densenet121", _SAME_RULES),
                 ("efficientnet_b0", _SAME_RULES[:2]),
                 *((f"efficientnet_lite{index}", _SAME_RULES) for index in range(3)),
+                ("googlenet", _SAME_RULES),
                 ("inception_v3", _SAME_RULES),
+                ("inception_v4", _SAME_RULES),
                 ("mobilenet", _SAME_RULES),
                 ("mobilenet_v2", _SAME_RULES),
                 *((f"resnet{depth}", _SAME_RULES) for depth in (18, 34, 50, 101, 152)),
+                ("se_googlenet", _SAME_RULES[:2]),
+                ("se_resnet50", _SAME_RULES[:2]),
                 ("vgg16", _SAME_RULES),
                 ("vgg19", _SAME_RULES),
                 ("xception", _SAME_RULES),
+                ("zfnet", _SAME_RULES),
             ]
         ),
     ],

@@ -31,14 +31,47 @@ KERAS_TOTALS = {
     "xception": 22_910_480,
 }
 # Trainable parameters: torchvision's model pages for the ResNets; for the Lite networks the sizes of the
-# weight files that their authors published, as timm lists them too.
+# weight files that their authors published, as timm lists them too; timm's seresnet50 and inception_v4; for
+# lenet5_original the paper, section II.B.
 TRAINABLE = {
+    "inception_v4": 42_679_816,
+    "lenet5_original": 60_000,
+    "se_resnet50": 28_088_024,
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
     "efficientnet_lite0": 4_652_008,
     "efficientnet_lite1": 5_416_680,
     "efficientnet_lite2": 6_092_072,
 }
+
+
+def squeezed(channels: int) -> int:
+    """Numbers of a block: 2 · C² / r weights (Hu et al., section 3.2), and the biases of both layers; r is 16."""
+    return 2 * channels**2 // 16 + channels // 16 + channels
+
+
+def module(before: int, one: int, three: tuple[int, int], five: tuple[int, int], pooled: int) -> int:
+    """Numbers of an inception module behind so many channels."""
+    ones = one + three[0] + five[0] + pooled
+    return before * ones + 9 * three[0] * three[1] + 25 * five[0] * five[1] + ones + three[1] + five[1]
+
+
+# 6,998,552, as Caffe's bvlc_googlenet without its auxiliary classifiers.
+GOOGLENET = (
+    (49 * 3 * 64 + 64)
+    + (64 * 64 + 64)
+    + (9 * 64 * 192 + 192)
+    + module(192, 64, (96, 128), (16, 32), 32)
+    + module(256, 128, (128, 192), (32, 96), 64)
+    + module(480, 192, (96, 208), (16, 48), 64)
+    + module(512, 160, (112, 224), (24, 64), 64)
+    + module(512, 128, (128, 256), (24, 64), 64)
+    + module(512, 112, (144, 288), (32, 64), 64)
+    + module(528, 256, (160, 320), (32, 128), 128)
+    + module(832, 256, (160, 320), (32, 128), 128)
+    + module(832, 384, (192, 384), (48, 128), 128)
+    + (1024 * 1000 + 1000)
+)
 # By hand, layer by layer: kernel height × width × in × out + out.
 BY_HAND = {
     # C1, C3 (every map connected), C5, F6, output; in the paper C3 has 1,516 and the pools have weights.
@@ -56,8 +89,31 @@ BY_HAND = {
     + (3 * 3 * 256 * 128 + 128)
     + (128 * 64 + 64)
     + (64 * 10 + 10),  # 1,413,834, as in the book
+    # Convolutions 2, 4 and 5 see half of the maps before: the towers of the paper, 60,965,224 as Caffe's bvlc_alexnet.
+    "alexnet": (121 * 3 * 96 + 96)
+    + (25 * 48 * 256 + 256)
+    + (9 * 256 * 384 + 384)
+    + (9 * 192 * 384 + 384)
+    + (9 * 192 * 256 + 256)
+    + (6 * 6 * 256 * 4096 + 4096)
+    + (4096 * 4096 + 4096)
+    + (4096 * 1000 + 1000),
+    # Figure 3 of the paper; one tower.
+    "zfnet": (49 * 3 * 96 + 96)
+    + (25 * 96 * 256 + 256)
+    + (9 * 256 * 384 + 384)
+    + (9 * 384 * 384 + 384)
+    + (9 * 384 * 256 + 256)
+    + (6 * 6 * 256 * 4096 + 4096)
+    + (4096 * 4096 + 4096)
+    + (4096 * 1000 + 1000),
+    "googlenet": GOOGLENET,
+    # Nine blocks behind the modules' 256, 480, 512, … channels.
+    "se_googlenet": GOOGLENET + sum(map(squeezed, (256, 480, 512, 512, 512, 528, 832, 832, 1024))),
+    # The paper's 60,000, and ten fixed bitmaps of 84 dots.
+    "lenet5_original": 60_000 + 10 * 84,
 }
-CLASSIFIERS = sorted((*KERAS_TOTALS, *TRAINABLE, *BY_HAND))
+CLASSIFIERS = sorted({*KERAS_TOTALS, *TRAINABLE, *BY_HAND})
 DETECTORS = {
     # The float16 constants of the published network, a TFLite file; see plugins/edgecv-weights-ssd.
     "ssd_mobilenet_v2": 4_951_996,
@@ -77,7 +133,7 @@ def _cheap_initialisers(monkeypatch: pytest.MonkeyPatch) -> None:
     def zeros(_: object, shape: tuple[int, ...], dtype: str | None = None, **__: object) -> object:
         return keras.ops.zeros(shape, dtype)
 
-    for initialiser in ("GlorotUniform", "HeNormal", "VarianceScaling", "RandomNormal"):
+    for initialiser in ("GlorotUniform", "HeNormal", "VarianceScaling", "RandomNormal", "RandomUniform"):
         monkeypatch.setattr(getattr(keras.initializers, initialiser), "__call__", zeros)
 
 
@@ -164,6 +220,13 @@ def test_layer_names_do_not_depend_on_what_was_built_before() -> None:
     assert first == second
 
 
+@pytest.mark.parametrize("name", ["alexnet", "inception_v4", "zfnet"])
+def test_the_smallest_size_can_be_built(name: str) -> None:
+    architecture = registry.load_architecture(name)
+    side = architecture.minimum
+    assert architecture.build(input_size=(side, side), classes=2).output_shape == (None, 2)
+
+
 def test_other_sizes_and_classes() -> None:
     model = registry.load_architecture("mobilenet_v2").build(input_size=(96, 128), classes=7)
     assert (model.input_shape, model.output_shape) == ((None, 96, 128, 3), (None, 7))
@@ -173,6 +236,8 @@ def test_other_sizes_and_classes() -> None:
     ("name", "size", "classes", "message"),
     [
         ("lenet5", (28, 28), None, "lenet5 needs an input of at least 32x32 pixels, got 28x28."),
+        ("lenet5_original", (28, 27), None, "lenet5_original needs an input of at least 28x28 pixels, got 28x27."),
+        ("alexnet", (66, 227), None, "alexnet needs an input of at least 67x67 pixels, got 66x227."),
         ("fashion_cnn", (7, 28), None, "fashion_cnn needs an input of at least 8x8 pixels, got 7x28."),
         ("inception_v3", (74, 299), None, "inception_v3 needs an input of at least 75x75 pixels, got 74x299."),
         ("resnet18", None, 0, "resnet18 needs at least 1 class, got 0."),

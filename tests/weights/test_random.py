@@ -20,7 +20,7 @@ from edgecv.preprocess import Preprocess
 from edgecv.weights import hash_weights
 from edgecv.weights.random import randomize
 
-FAST = ("efficientnet_lite0", "fashion_cnn", "lenet5", "mobilenet_v2", "resnet18")
+FAST = ("efficientnet_lite0", "fashion_cnn", "googlenet", "lenet5", "lenet5_original", "mobilenet_v2", "resnet18")
 # Detectors' scores are shifted besides; their own tests tell how.
 SLOW = tuple(
     name
