@@ -14,13 +14,13 @@ from edgecv.runtime import Arrays, TensorInfo
 from edgecv.runtimes.feeds import check_feeds, check_threads
 from edgecv.session import Session
 
-__all__ = ["keras_session"]
+__all__ = ["keras_session", "use_threads"]
 
 # Keras' names of edgecv's devices.
 _DEVICES = {"cpu": "cpu", "cuda": "gpu"}
 
 
-def keras_session(deployable: Deployable, *, device: str = "cpu", threads: int | None = None) -> Session:
+def keras_session(deployable: Deployable, *, device: str = "cpu") -> Session:
     """Open a Deployable as if it were an artifact.
 
     Its answers are those of `Deployable.run`. The batch is the network's, which is nearly always dynamic, whatever
@@ -29,23 +29,39 @@ def keras_session(deployable: Deployable, *, device: str = "cpu", threads: int |
     Args:
         deployable: The network with all that the device needs.
         device: ``"cpu"`` or ``"cuda"``.
-        threads: Threads within an operation; only before the backend has run anything.
 
     Raises:
         DeviceError: Keras sees no such device.
-        OptionError: ``threads`` is below 1, or comes too late.
         ModelError: The network cannot run.
         MissingExtraError: Keras is not installed.
     """
     import_keras()
-    check_threads(threads)
-    if threads is not None:
-        _use_threads(threads)
     with _on(device):
         original = Original(deployable, verify=False)
         document = {**describe(original), "format": "keras", "precision": "float32"}
     runner = KerasRunner(original, device)
     return Session(Path(deployable.name), document, runner, runtime_name="keras")
+
+
+def use_threads(threads: int) -> None:
+    """Set how many threads Keras' backend uses within an operation, before it has run any.
+
+    Raises:
+        OptionError: ``threads`` is below 1, comes too late, or the backend is none that edgecv can tell.
+        MissingExtraError: Keras is not installed.
+    """
+    check_threads(threads)
+    import_keras()
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise OptionError(f"threads cannot be set for Keras on {keras.backend.backend()}. Leave it out.")
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    except RuntimeError as error:
+        raise OptionError("threads of TensorFlow can only be set before it has run. Leave it out.") from error
 
 
 class KerasRunner:
@@ -121,22 +137,3 @@ def _on(device: str) -> AbstractContextManager[Any]:
         return contextlib.nullcontext()  # there is nowhere else
     place: AbstractContextManager[Any] = keras.device(f"{_DEVICES[device]}:0")
     return place
-
-
-def _use_threads(threads: int) -> None:
-    """Set the number of threads of Keras' backend.
-
-    Raises:
-        OptionError: It has run already, or edgecv cannot set it.
-    """
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        raise OptionError(f"threads cannot be set for Keras on {keras.backend.backend()}. Leave it out.")
-    import tensorflow as tf
-
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-    except RuntimeError as error:
-        if tf.config.threading.get_intra_op_parallelism_threads() != threads:
-            raise OptionError("threads of TensorFlow can only be set before it has run. Leave it out.") from error

@@ -8,7 +8,7 @@ import pytest
 
 import edgecv
 from edgecv.errors import DeviceError, OptionError
-from edgecv.keras_session import keras_session
+from edgecv.keras_session import keras_session, use_threads
 from edgecv.metadata import load as parse
 from edgecv.pipeline import Original, describe
 from edgecv.session import load
@@ -77,9 +77,10 @@ def test_wrong_devices_threads_and_inputs_are_one_line(networks: Any) -> None:
         keras_session(deployable, device="gpu")
     assert str(unknown.value) == "Keras has no device 'gpu' in edgecv. Use cpu or cuda."
     with pytest.raises(OptionError, match=r"^threads must be at least 1, got 0\.$"):
-        keras_session(deployable, threads=0)
+        use_threads(0)
+    keras_session(deployable)  # TensorFlow has run
     with pytest.raises(OptionError) as late:
-        keras_session(deployable, threads=3)
+        use_threads(3)
     assert str(late.value) == "threads of TensorFlow can only be set before it has run. Leave it out."
     with pytest.raises(OptionError, match=r"^Input 'image' takes uint8 \[N, 24, 24, 3\], got uint8 \[1, 9, 9, 3\]\."):
         keras_session(deployable).run(np.zeros((1, 9, 9, 3), np.uint8))
