@@ -22,7 +22,9 @@ __all__ = ["cli", "main"]
 # Command → where it is, and what it does in one line.
 _COMMANDS = {
     "build": ("edgecv.cli.build:build", "Build a network by name and save it as a .keras file."),
+    "data": ("edgecv.cli.data:data", "Look at labelled data, and convert them."),
     "doctor": ("edgecv.cli.doctor:doctor", "Say what is installed, what clashes, which devices work, what to do."),
+    "evaluate": ("edgecv.cli.evaluate:evaluate", "Measure a network or an artifact on labelled pictures."),
     "export": ("edgecv.cli.export:export", "Export a network to device formats, verified on pictures."),
     "fcn": ("edgecv.cli.fcn:fcn", "Rewrite a classifier into a fully convolutional network for any picture size."),
     "inspect": ("edgecv.cli.inspect:inspect", "Show an artifact's metadata and operators."),
