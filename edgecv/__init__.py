@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from edgecv.report import Check, Report
     from edgecv.runtime import Runner, Runtime, TensorInfo
     from edgecv.session import Session, load
+    from edgecv.training.running import train
+    from edgecv.training.settings import Settings
     from edgecv.verification import verify
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Runner",
     "Runtime",
     "Session",
+    "Settings",
     "TensorInfo",
     "__version__",
     "architecture_names",
@@ -48,6 +51,7 @@ __all__ = [
     "runtime_names",
     "save_model",
     "to_fcn",
+    "train",
     "verify",
 ]
 
@@ -68,6 +72,7 @@ _HOMES = {
     "Runner": "runtime",
     "Runtime": "runtime",
     "Session": "session",
+    "Settings": "training.settings",
     "TensorInfo": "runtime",
     "architecture_names": "registry",
     "build": "models",
@@ -80,6 +85,7 @@ _HOMES = {
     "runtime_names": "registry",
     "save_model": "models",
     "to_fcn": "fcn",
+    "train": "training.running",
     "verify": "verification",
 }
 

@@ -5,16 +5,32 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["device_option", "emit_json", "json_option", "progress", "say", "status", "threads_option", "warn"]
+__all__ = [
+    "Advance",
+    "device_option",
+    "emit_json",
+    "json_option",
+    "progress",
+    "say",
+    "status",
+    "threads_option",
+    "warn",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Advance(Protocol):
+    """Moves a progress bar by one; ``what`` is what it says from now on, where that changes."""
+
+    def __call__(self, what: str | None = None) -> None: ...  # noqa: D102
 
 
 def json_option(command: Command) -> Command:
@@ -68,8 +84,8 @@ def status(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
-    """Show a progress bar on stderr while it is a terminal; the yielded function moves it by one.
+def progress(what: str, total: int | None = None) -> Iterator[Advance]:
+    """Show a progress bar with the time that is left on stderr while it is a terminal; what is yielded moves it.
 
     Args:
         what: What is going on, such as ``"predicting"``.
@@ -77,14 +93,23 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[], None]
     """
     with _terminal() as console:
         if console is None:
-            yield lambda: None
+            yield _nothing
             return
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich import progress as rich
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True) as bar:
+        times = (rich.TimeElapsedColumn(), rich.TextColumn("left"), rich.TimeRemainingColumn())
+        columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn(), *times)
+        with rich.Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(what, total=total)
-            yield lambda: bar.advance(task)
+
+            def advance(what: str | None = None) -> None:
+                bar.update(task, advance=1, description=what)
+
+            yield advance
+
+
+def _nothing(what: str | None = None) -> None:
+    """Move no bar."""
 
 
 @contextlib.contextmanager

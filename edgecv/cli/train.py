@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from edgecv.cli.common import device_option, emit_json, json_option, progress, say, warn
+from edgecv.cli.common import Advance, device_option, emit_json, json_option, progress, say, warn
 from edgecv.cli.model_options import import_modules, parse_size
 
 if TYPE_CHECKING:
@@ -140,6 +140,10 @@ def _show_augmented(settings: "Settings", path: Path) -> None:
     click.echo(str(path))
 
 
+def _nothing(what: str | None = None) -> None:
+    """Move no bar: before training begins there is none."""
+
+
 def _terminal_listener() -> Any:
     """Make what shows a bar with the time that is left on a terminal, and a line an epoch everywhere."""
     from edgecv.training.listener import Listener
@@ -147,7 +151,7 @@ def _terminal_listener() -> Any:
     class Told(Listener):
         def __init__(self) -> None:
             self._stack = contextlib.ExitStack()
-            self._advance: Callable[[], None] = lambda: None
+            self._advance: Advance = _nothing
             self._epochs = 0
 
         def begin(self, *, epochs: int, done: int, steps: int) -> None:
@@ -157,10 +161,10 @@ def _terminal_listener() -> Any:
             self._advance = self._stack.enter_context(progress("training", (epochs - done) * steps))
 
         def step(self, epoch: int, step: int, loss: float) -> None:  # noqa: ARG002
-            self._advance()
+            self._advance(f"epoch {epoch + 1}/{self._epochs}  loss {loss:.4g}")
 
         def epoch(self, row: Mapping[str, Any], *, best: bool) -> None:
-            figures = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if _is_figure(name, value))
+            figures = "  ".join(f"{_short(name)} {value:.4g}" for name, value in row.items() if _is_figure(name, value))
             mark = "  (best)" if best else ""
             say(f"epoch {row['epoch']}/{self._epochs} {row['stage']}  {figures}  {row['seconds']:.0f} s{mark}")
 
@@ -179,7 +183,11 @@ def _terminal_listener() -> Any:
 
 
 def _is_figure(name: str, value: object) -> bool:
-    return isinstance(value, float) and name not in ("seconds", "learning_rate")
+    return isinstance(value, float) and name != "seconds"
+
+
+def _short(name: str) -> str:
+    return name.replace("learning_rate", "rate")
 
 
 def _report(result: "RunResult", *, as_json: bool) -> None:

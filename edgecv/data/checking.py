@@ -128,8 +128,8 @@ def check_trainable(dataset: Dataset) -> None:
     """Check that a network can learn from a data set at all.
 
     Raises:
-        DataError: It holds no picture, pictures of one class only, or fewer pictures than classes. Detectors may learn
-            one class: they tell it from the background, which masks have as a class.
+        DataError: It holds no picture, pictures of one class only, or fewer pictures than classes. Localisers
+            and detectors may learn one class: they say where it is. Masks have the background as a class.
     """
     path, count = dataset.path, len(dataset.samples)
     if not count:
@@ -139,7 +139,7 @@ def check_trainable(dataset: Dataset) -> None:
     if dataset.task not in ("classification", "localisation"):
         return
     used = classes_in_use(dataset.samples)
-    if len(used) < 2:
+    if dataset.task == "classification" and len(used) < 2:
         name = dataset.classes[used.pop()]
         raise DataError(
             f"All {count} pictures of {path!r} are of class {name!r}: there is nothing to tell apart. "

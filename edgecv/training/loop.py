@@ -28,7 +28,17 @@ _MAIN = "predictions"
 
 
 class DivergedError(TrainingError):
-    """The loss is no number any more."""
+    """The loss is no number any more.
+
+    Attributes:
+        what: Which one, and where, without a full stop.
+    """
+
+    def __init__(self, what: str, *, epochs: int, option: str, rate: float) -> None:
+        self.what = what
+        kept = f"The checkpoint of epoch {epochs} is kept." if epochs else "No epoch is done."
+        again = "Train into another -o" if epochs else "Train again with --force"
+        super().__init__(f"{what}. {kept} {again} and --{option} below {rate:g}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,7 +298,5 @@ def _is_finite(variable: Any) -> bool:
 
 
 def _diverged(stage: Stage, epoch: int, what: str) -> DivergedError:
-    kept = f"The checkpoint of epoch {epoch} is kept." if epoch else "No epoch is done."
-    again = "Train into another -o" if epoch else "Train again with --force"
     option = "fine-tune-rate" if stage.name == FINE_TUNING else "learning-rate"
-    return DivergedError(f"{what}. {kept} {again} and with --{option} below {stage.rate:g}.")
+    return DivergedError(what, epochs=epoch, option=option, rate=stage.rate)

@@ -152,8 +152,8 @@ def _check_goes_on(run_dir: RunDir, settings: Settings) -> None:
     if record.get("state") == DIVERGED:
         start = f" from its best network with --weights {run_dir.path}" if run_dir.model.exists() else ""
         raise TrainingError(
-            f"The run {str(run_dir.path)!r} diverged and would again: {record.get('reason')} Train into another -o"
-            f"{start}, with a lower --learning-rate."
+            f"The run {str(run_dir.path)!r} diverged and would again: {record.get('reason')}. Train into another -o"
+            f"{start}, with a lower rate."
         )
     run_dir.check_writable()
 
@@ -217,23 +217,22 @@ def _telling_the_end(job: _Job, document: Mapping[str, Any], progress: Progress)
     try:
         yield
     except KeyboardInterrupt:
-        _note_end(job.run_dir, document, progress, "interrupted", None)
+        _note_end(job.run_dir, document, progress, "interrupted")
         job.listener.note(
             f"interrupted, {progress.epoch} epochs are kept; go on with: edgecv train --resume -o {job.run_dir.path}"
         )
         raise
     except DivergedError as error:
-        _note_end(job.run_dir, document, progress, DIVERGED, error)
+        _note_end(job.run_dir, document, progress, DIVERGED, error.what)
         raise
     except EdgecvError as error:
-        _note_end(job.run_dir, document, progress, "failed", error)
+        _note_end(job.run_dir, document, progress, "failed", str(error))
         raise
 
 
 def _note_end(
-    run_dir: RunDir, document: Mapping[str, Any], progress: Progress, state: str, error: EdgecvError | None
+    run_dir: RunDir, document: Mapping[str, Any], progress: Progress, state: str, reason: str | None = None
 ) -> None:
-    reason = None if error is None else str(error)
     # Where the disk is full this fails, too; what has happened is told all the same.
     with contextlib.suppress(OutputError):
         run_dir.write_record({**document, "state": state, "reason": reason, "epochs": progress.epoch})
