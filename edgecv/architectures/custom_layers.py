@@ -67,7 +67,11 @@ class LocalResponseNormalization(keras.layers.Layer):  # type: ignore[misc]
         return x * self._factor(self.bias + self.alpha * self._sums(ops.square(x)))
 
     def _sums(self, squares: Any) -> Any:
-        """Add what lies at most `depth_radius` channels away."""
+        """Add what lies at most `depth_radius` channels away.
+
+        Shifted slices: ONNX Runtime takes a third to a seventh of the time of its own LRN operator for them, LiteRT
+        a fifth of that of LOCAL_RESPONSE_NORMALIZATION (96 channels of 55 × 55 and 256 of 27 × 27).
+        """
         channels, radius = squares.shape[-1], min(self.depth_radius, squares.shape[-1] - 1)
         padded = ops.pad(squares, [(0, 0)] * (len(squares.shape) - 1) + [(radius, radius)])
         total = padded[..., :channels]
