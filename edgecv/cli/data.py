@@ -174,7 +174,7 @@ def _print(path: str, statistics: "Statistics") -> None:
         "distinct sizes": _sizes(statistics),
     }
     if statistics.task != "classification":
-        rows["without label"] = f"{statistics.without:,} pictures"
+        rows["without label"] = _number(statistics.without, "picture", "pictures")
     if statistics.boxes is not None:
         crowds = f", {statistics.crowds:,} of them crowds" if statistics.crowds else ""
         rows["boxes"] = f"{statistics.boxes:,}{crowds}"

@@ -3,6 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -12,6 +13,8 @@ from edgecv.data.samples import Dataset, Sample
 from edgecv.drawing import Font, class_colour, draw_box, font_of, tinted
 
 __all__ = ["choose", "contact_sheet"]
+
+Mask = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 _COLUMNS = 6
 _WIDTH = 1600  # pixels, for the pictures of a row
@@ -58,24 +61,43 @@ def contact_sheet(dataset: Dataset, *, most: int = 24) -> Image.Image:
     """
     samples = choose(dataset, most)
     # Half as many columns again as rows: a page lies.
-    columns = max(1, min(_COLUMNS, math.ceil(math.sqrt(1.5 * len(samples)))))
+    columns = max(1, min(_COLUMNS, len(samples), math.ceil(math.sqrt(1.5 * len(samples)))))
     cell = min(_LARGEST, _WIDTH // columns)
     font, title = font_of(_TEXT), font_of(_TITLE)
     width = columns * (cell + _GAP) + _GAP
-    lines = max((min(_LINES, len(_names(sample, dataset.classes))) for sample in samples), default=0)
-    row_height = cell + lines * _LINE + _GAP
+    rows = [
+        [_Tile.of(sample, dataset.classes, cell, font) for sample in samples[start : start + columns]]
+        for start in range(0, len(samples), columns)
+    ]
     top = _TITLE + 2 * _GAP
-    sheet = Image.new("RGB", (width, top + -(-len(samples) // columns) * row_height), "white")
+    sheet = Image.new("RGB", (width, top + sum(map(_height, rows))), "white")
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP, _GAP), _cut(_headline(dataset, samples), title, width - 2 * _GAP), fill="black", font=title)
-    for index, sample in enumerate(samples):
-        row, column = divmod(index, columns)
-        place = (_GAP + column * (cell + _GAP), top + row * row_height)
-        image = _drawn(sample, dataset.classes, cell, font)
-        # At the bottom of its cell, so that the names are near.
-        sheet.paste(image, (place[0] + (cell - image.width) // 2, place[1] + cell - image.height))
-        _write_names(draw, _names(sample, dataset.classes), (place[0], place[1] + cell + 3), cell, font)
+    for row in rows:
+        bottom = top + max(tile.image.height for tile in row)  # of the pictures: so the names stand in one line
+        for column, tile in enumerate(row):
+            left = _GAP + column * (cell + _GAP)
+            sheet.paste(tile.image, (left + (cell - tile.image.width) // 2, bottom - tile.image.height))
+            _write_names(draw, tile.names, (left, bottom + 3), cell, font)
+        top += _height(row)
     return sheet
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A picture with its labels, and what stands below it."""
+
+    image: Image.Image
+    names: list[tuple[int, str]]
+
+    @classmethod
+    def of(cls, sample: Sample, classes: Sequence[str], cell: int, font: Font) -> "_Tile":
+        mask = None if sample.mask is None else sample.mask.read().pixels[:, :, 0]
+        return cls(_drawn(sample, mask, classes, cell, font), _names(sample, mask, classes))
+
+
+def _height(row: Sequence[_Tile]) -> int:
+    return max(tile.image.height for tile in row) + max(min(_LINES, len(tile.names)) for tile in row) * _LINE + _GAP
 
 
 def _categories(sample: Sample) -> list[int]:
@@ -101,7 +123,7 @@ def _headline(dataset: Dataset, samples: Sequence[Sample]) -> str:
     return f"{dataset.path}: {shown}, {len(dataset.classes)} {classes} ({dataset.task})"
 
 
-def _drawn(sample: Sample, classes: Sequence[str], cell: int, font: Font) -> Image.Image:
+def _drawn(sample: Sample, mask: Mask | None, classes: Sequence[str], cell: int, font: Font) -> Image.Image:
     """Return a picture with its labels, fitted into a cell."""
     pixels = sample.picture.read().pixels
     height, width = pixels.shape[:2]
@@ -109,7 +131,6 @@ def _drawn(sample: Sample, classes: Sequence[str], cell: int, font: Font) -> Ima
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     # Small pictures show their pixels as they are.
     image = Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
-    mask = _mask(sample)
     if mask is not None:
         small = Image.fromarray(np.where(mask == IGNORED, 0, mask)).resize(size, Image.Resampling.NEAREST)
         image = Image.fromarray(tinted(np.asarray(image), np.asarray(small)))
@@ -121,18 +142,14 @@ def _drawn(sample: Sample, classes: Sequence[str], cell: int, font: Font) -> Ima
     return image
 
 
-def _mask(sample: Sample) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None:
-    return None if sample.mask is None else sample.mask.read().pixels[:, :, 0]
-
-
-def _names(sample: Sample, classes: Sequence[str]) -> list[tuple[int, str]]:
+def _names(sample: Sample, mask: Mask | None, classes: Sequence[str]) -> list[tuple[int, str]]:
     """Return the classes in a picture with what to write of them, the most frequent first."""
-    mask = _mask(sample)
     if mask is not None:
         numbers, pixels = np.unique(mask, return_counts=True)
         shares = {int(n): count / mask.size for n, count in zip(numbers, pixels, strict=True) if n not in (0, IGNORED)}
         ordered = sorted(shares, key=lambda number: -shares[number])
-        return [(number, f"{classes[number]} {shares[number]:.0%}") for number in ordered]
+        named = [(number, f"{classes[number]} {shares[number]:.0%}") for number in ordered]
+        return named or [(-1, "background alone")]
     counts = Counter(_categories(sample)).most_common()
     names = [(number, classes[number] + (f" ({amount})" if amount > 1 else "")) for number, amount in counts]
     return names or [(-1, "nothing labelled")]
