@@ -18,6 +18,7 @@ from PIL import Image
 
 from edgecv.data.picture_files import picture_size
 from edgecv.data.samples import Dataset, FileSource, Sample
+from edgecv.data.statistics import count_parts
 from edgecv.data.writers.base import Page, Writer
 from edgecv.errors import DataError, OptionError, OutputError, UnknownNameError
 from edgecv.files import replace_whole
@@ -207,7 +208,7 @@ def _told(output: Path, writer: Writer, pages: Sequence[Page]) -> Conversion:
     return Conversion(
         path=output,
         format=writer.name,
-        parts=dict(Counter(str(page.part or "none") for page in pages)),
+        parts=count_parts([page.sample for page in pages]),
         pictures=len(pages),
         boxes=sum(len(page.boxes) for page in pages),
         lost={key: count for key, count in sorted(boxes.items()) if count and not writer.carries(key, pages)},

@@ -10,9 +10,10 @@ import numpy as np
 from edgecv.data.mask_files import IGNORED
 from edgecv.data.picture_files import picture_size
 from edgecv.data.samples import ArraySource, Dataset, FileSource, Sample
+from edgecv.data.splitting import PARTS
 from edgecv.data.threads import in_threads
 
-__all__ = ["Quantiles", "Statistics", "count"]
+__all__ = ["Quantiles", "Statistics", "count", "count_parts"]
 
 _QUANTILES = {"min": 0.0, "p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 
@@ -107,7 +108,7 @@ def count(dataset: Dataset) -> Statistics:
         task=dataset.task,
         pictures=len(dataset.samples),
         skipped=dataset.skipped,
-        parts=dict(Counter(sample.part or "none" for sample in dataset.samples)),
+        parts=count_parts(dataset.samples),
         classes=_by_class(dataset, looks),
         without=sum(_is_without(sample, look) for sample, look in zip(dataset.samples, looks, strict=True)),
         sizes={
@@ -120,6 +121,12 @@ def count(dataset: Dataset) -> Statistics:
         box_statistics=_box_statistics(dataset.samples, sizes) if boxed else {},
         ignored_pixels=sum(look.pixels.get(IGNORED, 0) for look in looks),
     )
+
+
+def count_parts(samples: Sequence[Sample]) -> dict[str, int]:
+    """Return the number of pictures by part, in the order in which parts are used; ``"none"`` for those in none."""
+    numbers = Counter(sample.part or "none" for sample in samples)
+    return {part: numbers[part] for part in (*PARTS, "none") if numbers[part]}
 
 
 @dataclass(frozen=True)

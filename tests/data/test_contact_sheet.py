@@ -48,7 +48,7 @@ def test_boxes_are_drawn_in_their_place() -> None:
     sheet = contact_sheet(dataset_of("detection", sample))
     pixels = np.asarray(sheet)
     assert sheet.width == 512 + 2 * 12
-    top = int(np.nonzero((pixels == GREY).all(axis=-1).any(axis=1))[0][0])
+    top = int(np.nonzero((pixels == GREY).all(axis=-1).sum(axis=1) == 512)[0][0])
     rows, columns = np.nonzero((pixels[: top + 307] == class_colour(1)).all(axis=-1))  # above the name's own square
     box = (columns.min() - 12, rows.min() - top, columns.max() - 12, rows.max() - top)
     assert box == pytest.approx((20 * 5.12, 10 * 5.12, 80 * 5.12, 50 * 5.12), abs=1)

@@ -107,6 +107,16 @@ def test_what_is_in_no_part_stays_so(name: str, tmp_path: Path) -> None:
     assert [sample.part for sample in through(dataset, tmp_path, name).samples] == [None]
 
 
+@pytest.mark.parametrize("name", ["coco", "voc", "yolo"])
+def test_what_is_written_is_recognised(name: str, tmp_path: Path) -> None:
+    samples = [
+        Sample(picture=picture(tmp_path / f"{part}.png"), boxes=(Box(1, 2, 3, 4, 0),), part=part) for part in PARTS
+    ]
+    convert(dataset_of(*samples), tmp_path / "out", to=name)
+    dataset = open_data(str(tmp_path / "out"))
+    assert (dataset.format, {sample.part for sample in dataset.samples}) == (name, set(PARTS))
+
+
 def test_pascal_voc_is_written_as_its_kit_has_it(tmp_path: Path) -> None:
     # Hand calculation: 0-based borders 47…195 and 239…371 are VOC's pixels 48…195 and 240…371.
     box = Box(47, 239, 195, 371, 1, extra={"pose": "Left", "difficult": 1})
