@@ -88,7 +88,7 @@ class Composer:
             source = self._pictures[random.choice(self._chosen)]
             y, x = random.integers(2, _SIDE - _FRAGMENT - 2, 2)
             fragment = source[y : y + _FRAGMENT, x : x + _FRAGMENT] * random.uniform(0.4, 1.0)
-            _lay(canvas, fragment, random.integers(-4, side - 4), random.integers(-4, side - 4))
+            _lay(canvas, fragment, *(int(at) for at in random.integers(-4, side - 4, 2)))
         return np.clip(canvas, 0, 255).astype(np.uint8)
 
     def place(self, canvas: Array, centre: tuple[float, float], size: float, index: int) -> Placed | None:

@@ -6,6 +6,7 @@ Exporters lower this definition; none of them repeats a rule of it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -45,6 +46,7 @@ class ModelInfo:
         localisation: How its outputs become one class and one box, where it is a localiser.
         weights_source: Where the weights come from.
         notes: What the user should know, such as why weights are random.
+        pictures: Pictures of its own kind, to verify on beside the shipped photos.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ModelInfo:
     localisation: Localisation | None = None
     weights_source: str = "file"
     notes: tuple[str, ...] = ()
+    pictures: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,7 @@ class Deployable:
         labels: One name a class, or empty.
         weights_source: Where the weights come from.
         notes: What the user should know.
+        pictures: Pictures of its own kind, to verify on beside the shipped photos.
     """
 
     network: "keras.Model"
@@ -99,6 +103,7 @@ class Deployable:
     labels: tuple[str, ...] = ()
     weights_source: str = "file"
     notes: tuple[str, ...] = field(default=())
+    pictures: tuple[Path, ...] = ()
 
     @property
     def input(self) -> TensorInfo:

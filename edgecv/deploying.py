@@ -120,6 +120,7 @@ def deploy(
         labels=_checked_labels(tuple(labels) if labels is not None else info.labels, head.classes),
         weights_source=info.weights_source,
         notes=(*info.notes, *notes, *head.notes),
+        pictures=info.pictures,
     )
 
 

@@ -187,7 +187,8 @@ def _run(path: Path) -> "keras.Model":
     if not run.model.exists():
         raise ModelError(f"The run {str(path)!r} has no model yet. Go on with edgecv train --resume -o {path}.")
     network = _keras_file(run.model)
-    network.edgecv_info = replace(network.edgecv_info, name=path.resolve().name)
+    name = path.resolve().name
+    network.edgecv_info = replace(network.edgecv_info, name=name, pictures=run.pictures)
     return network
 
 

@@ -157,21 +157,22 @@ def open_quietly(runtime: Runtime, path: Path, device: str, expose: Sequence[str
 def gather_pictures(deployable: "Deployable", images: Iterable[Path | str | Array] | None) -> Pictures:
     """Return the pictures to verify on, at the network's size, with seeded noise at the end.
 
+    Without ``images`` they are the shipped photos and those that the network brings of its own kind.
+
     Raises:
         OptionError: ``images`` is empty.
         PictureError: A picture cannot be read.
     """
-    if images is None:
-        named = {f"photo:{name}": picture for name, picture in shipped_photos().items()}
-    else:
-        named = {}
-        for index, image in enumerate(images):
-            if isinstance(image, str | Path):
-                named[str(image)] = read_picture(Path(image)).pixels
-            else:
-                named[f"array:{index}"] = picture_of_array(image).pixels
-        if not named:
-            raise OptionError("There are no pictures to verify on. Give at least one.")
+    shipped = {f"photo:{name}": picture for name, picture in shipped_photos().items()} if images is None else {}
+    given = {}
+    for index, image in enumerate(deployable.pictures if images is None else images):
+        if isinstance(image, str | Path):
+            given[str(image)] = read_picture(Path(image)).pixels
+        else:
+            given[f"array:{index}"] = picture_of_array(image).pixels
+    named = {**shipped, **given}
+    if not named:
+        raise OptionError("There are no pictures to verify on. Give at least one.")
     channels, fit = deployable.channels, deployable.preprocess.fit
     size = picture_size(deployable.input.shape, deployable.input_size)
     values = [fit_picture(picture, fit, size, channels) for picture in named.values()]

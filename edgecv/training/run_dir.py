@@ -6,6 +6,7 @@ history.csv          a row an epoch
 evaluation.json      scores on the test part, once the run has ended
 checkpoints/         last.npz: all that going on needs
 log/                 for TensorBoard
+pictures/            a few of the data, on which exports are verified beside the shipped photos
 plots/               losses, metrics, confusion matrix, predictions beside truth
 """
 
@@ -16,14 +17,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from edgecv.errors import OutputError, TrainingError
 from edgecv.files import replace_whole, writable_folder
+from edgecv.pictures import Picture
 
 __all__ = ["DIVERGED", "RunDir", "is_run_dir", "read_run"]
 
 DIVERGED = "diverged"  # the state of a run whose loss is no number any more
 
 _RECORD = "run.json"
+_PICTURES = "pictures"
 _MODEL = "model.keras"
 
 Row = Mapping[str, Any]
@@ -78,6 +83,11 @@ class RunDir:
         return self.path / "checkpoints" / "last.npz"
 
     @property
+    def pictures(self) -> tuple[Path, ...]:
+        """A few pictures of its data."""
+        return tuple(sorted((self.path / _PICTURES).glob("*.png")))
+
+    @property
     def plots(self) -> Path:
         """Folder of the plots."""
         return self.path / "plots"
@@ -117,16 +127,22 @@ class RunDir:
     def _is_empty(self) -> bool:
         return self.path.is_dir() and not any(self.path.iterdir())
 
-    def create(self, document: Mapping[str, Any]) -> None:
+    def create(self, document: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> None:
         """Make the folder with its run.json, in place of an old run.
+
+        Args:
+            document: What run.json says.
+            pictures: A few of the data.
 
         Raises:
             OutputError: It cannot be made.
         """
         with replace_whole(self.path) as temporary:
             temporary.mkdir()
-            for folder in ("checkpoints", "log", "plots"):
+            for folder in ("checkpoints", "log", "plots", _PICTURES):
                 (temporary / folder).mkdir()
+            for number, picture in enumerate(pictures):
+                Image.fromarray(picture.pixels).save(temporary / _PICTURES / f"{number}.png")
             (temporary / _RECORD).write_text(_json(document), encoding="utf-8")
 
     def write_record(self, document: Mapping[str, Any]) -> None:
