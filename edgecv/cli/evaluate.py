@@ -171,7 +171,7 @@ def _pictures(options: Mapping[str, Any], given: set[str]) -> "tuple[Dataset, st
     path, data_format = options["data"], options["data_format"]
     if run is None and path is None:
         raise click.UsageError("--data is missing: name the labelled pictures.")
-    skip_broken = options["skip_broken"]
+    skip_broken = bool(options["skip_broken"])
     if run is not None and (path is None or _same_place(path, run["data"])):
         path, data_format = path or run["data"], data_format or run.get("format")
         skip_broken = skip_broken or bool(run.get("skip_broken"))
