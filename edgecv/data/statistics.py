@@ -125,7 +125,7 @@ def count(dataset: Dataset) -> Statistics:
 
 def count_parts(samples: Sequence[Sample]) -> dict[str, int]:
     """Return the number of pictures by part, in the order in which parts are used; ``"none"`` for those in none."""
-    numbers = Counter(sample.part or "none" for sample in samples)
+    numbers: Counter[str] = Counter(sample.part or "none" for sample in samples)
     return {part: numbers[part] for part in (*PARTS, "none") if numbers[part]}
 
 
