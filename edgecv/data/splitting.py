@@ -190,6 +190,9 @@ def _size(source: PictureSource) -> object:
 
 
 def _digest(source: PictureSource) -> bytes:
+    known = getattr(source, "digest", None)  # of sources that were read with their labels
+    if isinstance(known, bytes):
+        return known
     try:
         if isinstance(source, FileSource):
             with source.path.open("rb") as file:
