@@ -143,6 +143,9 @@ def _split(dataset: "Dataset", ratios: str, seed: int) -> "Dataset":
     from edgecv.data.splitting import parse_ratios, split
 
     parts = split(dataset, ratios=parse_ratios(ratios), seed=seed)
+    if parts.left_out:
+        number = _number(len(parts.left_out), "picture is", "pictures are")
+        warn(f"{number} left out, such as {parts.left_out[0].name!r}: a copy is in another part of the data's own.")
     samples = [dataclasses.replace(sample, part=part) for part, chosen in parts.items() for sample in chosen]
     return dataclasses.replace(dataset, samples=tuple(samples))
 

@@ -162,6 +162,21 @@ def test_convert_draws_parts_where_it_shall(folder: Path) -> None:
     assert Path("parts/data.yaml").read_text() == ("train: images/train\nval: images/val\nnames:\n  0: cat\n  1: dog\n")
 
 
+def test_convert_tells_which_pictures_no_part_may_have(folder: Path) -> None:
+    for name in ("train", "test"):
+        draw = write(folder / name, annotations=[annotation(), annotation(id=2, image_id=1)])
+        (draw / "labels.json").rename(draw / "_annotations.coco.json")
+        for number, picture in enumerate(("a.png", "b.png")):
+            Image.new("L", (40, 30), 10 * number + (name == "test")).save(draw / picture)
+    (folder / "labels.json").unlink()
+    (folder / "train/b.png").write_bytes((folder / "test/a.png").read_bytes())
+    result = run("convert", folder, "--format", "coco", "--to", "voc", "-o", "out", "--split", "50/0/50", "--json")
+    assert result.stderr == (
+        "Warning: 1 picture is left out, such as 'dogs/train/b.png': a copy is in another part of the data's own.\n"
+    )
+    assert json.loads(result.stdout)["parts"] == {"train": 1, "test": 2}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -25,8 +25,8 @@ def test_lines_are_those_where_items_begin() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "1", "[1]", "{", "{}x", '{"a"}', '{"a" 1}', '{"a":1,}', '{"a":[1 2]}', '{"a":[1,]}', '{"a":[1', "{a:1}", '{"a":}',
-     '{"a":' + "[" * 100_000],
+    ["", "1", "[1]", "{", "{}x", '{"a"}', '{"a" 1}', '{"a":1,}', '{"a":[1 2]}', '{"a":[1,]}', '{"a":[1', "{a:1}",
+     '{"a":}', '{"a":' + "[" * 100_000],
 )  # fmt: skip
 def test_what_the_standard_library_refuses_is_refused(text: str) -> None:
     with pytest.raises(json.JSONDecodeError):
