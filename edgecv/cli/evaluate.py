@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from edgecv.data.samples import Dataset, Sample
     from edgecv.evaluation.evaluate import Evaluation
     from edgecv.session import Session
+    from edgecv.training.settings import Settings
 
 __all__ = ["evaluate"]
 
@@ -164,44 +166,75 @@ def _pictures(options: Mapping[str, Any], given: set[str]) -> "tuple[Dataset, st
     from edgecv.data.reading import open_data
     from edgecv.data.splitting import parse_ratios
     from edgecv.evaluation.selection import select, spread
+    from edgecv.training.run_dir import is_run_dir
 
+    run = Path(options["model"])
+    path, skip_broken = options["data"], options["skip_broken"]
     ratios = parse_ratios(options["ratios"]) if options["ratios"] is not None else None
     seed = options["seed"] if "seed" in given else None
-    run = _run_settings(options["model"])
-    path, data_format = options["data"], options["data_format"]
-    if run is None and path is None:
+    if is_run_dir(run):
+        settings = _settings_of_run(run, path)
+        if settings is not None:
+            dataset = _data_of_run(settings, options["data_format"], skip_broken)
+            part, samples = select(
+                dataset,
+                part=options["part"],
+                ratios=ratios or settings.split,
+                seed=settings.seed if seed is None else seed,
+            )
+            return dataset, part, spread(samples, options["limit"])
+    elif path is None:
         raise click.UsageError("--data is missing: name the labelled pictures.")
-    skip_broken = bool(options["skip_broken"])
-    if run is not None and (path is None or _same_place(path, run["data"])):
-        path, data_format = path or run["data"], data_format or run.get("format")
-        skip_broken = skip_broken or bool(run.get("skip_broken"))
-        ratios = ratios or tuple(run.get("split") or ()) or None
-        seed = run.get("seed") if seed is None else seed
-    dataset = open_data(path, format=data_format, skip_broken=skip_broken)
-    if run is not None and run.get("skip_broken"):
-        dataset = _without_broken(dataset)
+    dataset = open_data(path, format=options["data_format"], skip_broken=skip_broken)
     part, samples = select(dataset, part=options["part"], ratios=ratios, seed=seed)
     return dataset, part, spread(samples, options["limit"])
 
 
-def _run_settings(model: str) -> dict[str, Any] | None:
-    """Return the settings that a RUN_DIR was trained with; None for any other model."""
-    from edgecv.training.run_dir import is_run_dir, read_run
+def _settings_of_run(run: Path, path: str | None) -> "Settings | None":
+    """Return a run's settings, its data being where they are now; None where others are to be measured on.
 
-    return dict(read_run(Path(model))["settings"]) if is_run_dir(Path(model)) else None
+    Args:
+        run: RUN_DIR.
+        path: The data that are asked for; None for the run's own.
+    """
+    from edgecv.training.run_dir import read_run
+    from edgecv.training.settings import Settings
+
+    document = read_run(run)
+    settings = Settings.from_json(document["settings"])
+    if path is None:
+        return settings
+    moved = dataclasses.replace(settings, data=path)
+    same = os.path.realpath(path) == os.path.realpath(settings.data)
+    return moved if same or _are_the_same(moved, document.get("data") or {}) else None
 
 
-def _same_place(first: str, second: str) -> bool:
+def _are_the_same(settings: "Settings", record: Mapping[str, Any]) -> bool:
+    """Tell whether data are those that a run knows, in another place."""
+    from edgecv.data.reading import open_data
+    from edgecv.errors import EdgecvError
+    from edgecv.training.listener import Listener
+    from edgecv.training.run_data import read_data
+
     try:
-        return Path(first).resolve() == Path(second).resolve()
-    except (OSError, RuntimeError):  # a link that leads to itself: opening it says so
-        return first == second
+        dataset = open_data(settings.data, format=settings.format, skip_broken=settings.skip_broken)
+        # Reading them as the run did decodes every picture: only where that can be the end of it.
+        if len(dataset.samples) + dataset.skipped != record.get("pictures", 0) + record.get("skipped", 0):
+            return False
+        return read_data(settings, Listener()).fingerprint() == record.get("fingerprint")
+    except EdgecvError:  # whatever it is, they are none that a run could learn from
+        return False
 
 
-def _without_broken(dataset: "Dataset") -> "Dataset":
-    """Leave out the pictures that the run left out before it divided the data."""
+def _data_of_run(settings: "Settings", data_format: str | None, skip_broken: bool) -> "Dataset":
+    """Open the data of a run, without the pictures that it left out before it divided them."""
     from edgecv.data.checking import check_pictures, without
+    from edgecv.data.reading import open_data
 
+    skip_broken = skip_broken or settings.skip_broken
+    dataset = open_data(settings.data, format=data_format or settings.format, skip_broken=skip_broken)
+    if not settings.skip_broken:
+        return dataset
     with progress("Checking pictures", len(dataset.samples)) as step:
         problems = check_pictures(dataset, progress=step)
     return without(dataset, problems)

@@ -135,7 +135,7 @@ def _entry(scene: Scene, box: Any, category: Any, number: int) -> dict[str, Any]
 def _indexed(scenes: Sequence[Scene], categories: Sequence[int], entries: list[dict[str, Any]]) -> Any:
     from pycocotools.coco import COCO
 
-    coco = COCO()
+    coco: Any = COCO()
     coco.dataset = {
         "images": [{"id": scene.image} for scene in scenes],
         "categories": [{"id": category, "name": str(category)} for category in categories],

@@ -350,8 +350,28 @@ def test_a_run_is_measured_on_the_test_part_of_its_own_split(tmp_path: Path) -> 
     assert drawn[0] != drawn[1]
     others = write_pictures(tmp_path / "others", COLOURS, 2)
     assert document_of(path, "--data", others)["data"] == {"path": str(others), "format": "folders", "part": "all"}
-    same = document_of(path, "--data", tmp_path / "others" / ".." / "data", "--split", "90/0/10")
-    assert same["images"] == 3
+    same = document_of(path, "--data", tmp_path / "others" / ".." / "data", "--split", "50/0/50")
+    assert same["images"] == 12
+
+
+def test_the_data_of_a_run_are_known_again_where_they_were_moved(tmp_path: Path) -> None:
+    from edgecv.training.listener import Listener
+    from edgecv.training.run_data import read_data
+    from edgecv.training.settings import Settings
+
+    data = write_pictures(tmp_path / "data", COLOURS, 8)
+    path = make_run(tmp_path / "run", str(data), split=(0.5, 0.25, 0.25), seed=7)
+    record = json.loads((path / "run.json").read_text())
+    known = read_data(Settings.from_json(record["settings"]), Listener())
+    record["data"] = {"pictures": 24, "fingerprint": known.fingerprint()}
+    (path / "run.json").write_text(json.dumps(record))
+    moved = tmp_path / "moved"
+    data.rename(moved)
+    assert document_of(path, "--data", moved)["data"] == {"path": str(moved), "format": "folders", "part": "test"}
+    # A picture more is another data set, of which the run says nothing.
+    Image.new("RGB", (6, 5), (1, 2, 3)).save(moved / "red" / "new.png")
+    assert document_of(path, "--data", moved)["data"]["part"] == "all"
+    assert refused(path).startswith(f"Error: There are no data at {str(data)!r}.")
 
 
 def test_a_run_that_left_broken_pictures_out_divides_what_it_divided(tmp_path: Path) -> None:
