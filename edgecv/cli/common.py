@@ -26,6 +26,9 @@ __all__ = [
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+# Terminals that show a bar or a spinner now, the latest last.
+_CONSOLES: "list[Console]" = []
+
 
 class Advance(Protocol):
     """Moves a progress bar by one; ``what`` is what it says from now on, where that changes."""
@@ -60,12 +63,16 @@ def emit_json(document: Any) -> None:
 
 def say(message: str) -> None:
     """Tell the user something that is no result, on stderr."""
-    click.echo(message, err=True)
+    if _CONSOLES:
+        # Above the bar that is shown; click would write behind it, on its line.
+        _CONSOLES[-1].print(message, markup=False, highlight=False, soft_wrap=True)
+    else:
+        click.echo(message, err=True)
 
 
 def warn(message: str) -> None:
     """Warn the user, on one line of stderr."""
-    click.echo(f"Warning: {' '.join(message.split())}", err=True)
+    say(f"Warning: {' '.join(message.split())}")
 
 
 @contextlib.contextmanager
@@ -122,4 +129,8 @@ def _terminal() -> "Iterator[Console | None]":
 
     # A descriptor of its own: frameworks are silenced by turning the usual one away.
     with os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal:
-        yield Console(file=terminal)
+        _CONSOLES.append(Console(file=terminal))
+        try:
+            yield _CONSOLES[-1]
+        finally:
+            _CONSOLES.pop()

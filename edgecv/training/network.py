@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgecv.architecture import Architecture
+from edgecv.architectures.auxiliary import without_auxiliary
 from edgecv.deployable import ModelInfo
 from edgecv.errors import OptionError, TrainingError, WeightsError
 from edgecv.models import build, open_model
@@ -40,6 +41,7 @@ class Learner:
         info: What `edgecv.deploy` has to know of it.
         pretrained: Whether its base has learnt before.
         auxiliary_weight: Weight of the auxiliary outputs' losses.
+        notes: What the user should know.
     """
 
     network: "keras.Model"
@@ -47,6 +49,7 @@ class Learner:
     info: ModelInfo
     pretrained: bool
     auxiliary_weight: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -91,6 +94,7 @@ def make_learner(settings: Settings, task: TrainingTask, *, classes: int) -> Lea
         UnknownNameError: No such architecture.
         OptionError: The architecture cannot learn the task, or not at that size.
         WeightsError: Weights were asked for that cannot be had.
+        TrainingError: The weights are those of another network, or of another size.
     """
     architecture = load_architecture(settings.architecture)
     if architecture.task != "classification":
@@ -98,15 +102,13 @@ def make_learner(settings: Settings, task: TrainingTask, *, classes: int) -> Lea
             f"{architecture.name} is a {architecture.task} network: it cannot learn {task.name}. "
             "Choose a classifier of 'edgecv list architectures'."
         )
-    base = _pretrained(settings, architecture)
-    pretrained = base is not None
+    base, source, notes = _start(settings, architecture)
     if base is not None:
         network = task.head(without_top(base))
-        source = f"trained from {base.edgecv_info.weights_source}"
         scaling = base.edgecv_info.preprocess
     else:
         network = _fresh(settings, architecture, task, classes)
-        source, scaling = f"trained (seed {settings.seed})", architecture.preprocess
+        scaling = architecture.preprocess
     _set_dropout(network, settings.dropout)
     info = ModelInfo(name=architecture.name, preprocess=scaling, weights_source=source)
     info = task.info(info)
@@ -114,10 +116,11 @@ def make_learner(settings: Settings, task: TrainingTask, *, classes: int) -> Lea
         info = replace(info, preprocess=for_whole_pictures(info.preprocess))
     return Learner(
         network=network,
-        deployable=_without_auxiliary(network),
+        deployable=without_auxiliary(network),
         info=info,
-        pretrained=pretrained,
-        auxiliary_weight=getattr(architecture, "auxiliary_weight", None) or 0.0,
+        pretrained=base is not None,
+        auxiliary_weight=architecture.auxiliary_weight or 0.0,
+        notes=notes,
     )
 
 
@@ -160,27 +163,38 @@ def _last(layers: Sequence[Any], count: int | None, name: str) -> Sequence[Any]:
     return layers[-count:]
 
 
-def _pretrained(settings: Settings, architecture: Architecture) -> "keras.Model | None":
-    """Return the network with the weights to start from; None where it starts fresh."""
-    if settings.weights == _FRESH:
-        return None
+def _start(settings: Settings, architecture: Architecture) -> tuple["keras.Model | None", str, tuple[str, ...]]:
+    """Return the network to start from, None for fresh weights; what its weights will be called; and notes."""
+    fresh = f"trained (seed {settings.seed})"
     published = [name for name in architecture.weights if name != _FRESH]
+    if settings.weights == _FRESH or (settings.weights == "auto" and not published):
+        return None, fresh, ()
     if settings.weights in ("auto", "imagenet", *published):
-        if settings.weights == "auto" and not published:
-            return None
         network = build(architecture.name, weights=settings.weights, seed=settings.seed, input_size=settings.input_size)
-        # Weights that were drawn to keep signals alive in a test are no start for learning.
-        return None if network.edgecv_info.weights_source.startswith(_FRESH) else network
-    path = Path(settings.weights)
-    if not path.exists():
-        raise WeightsError(f"Weights {settings.weights!r} do not exist. Give auto, imagenet, random, a model or a run.")
-    network = open_model(settings.weights)
-    given = network.edgecv_info.name
+        info = network.edgecv_info
+        if info.weights_source.startswith(_FRESH):
+            # Random weights of `build` keep signals alive in tests; layers' own initialisers are the better start.
+            return None, fresh, info.notes
+        return network, f"trained from {info.weights_source}", ()
+    return _of_file(settings, architecture), f"trained from {settings.weights}", ()
+
+
+def _of_file(settings: Settings, architecture: Architecture) -> "keras.Model":
+    """Open the model or run to start from."""
+    path = settings.weights
+    if not Path(path).exists():
+        raise WeightsError(f"Weights {path!r} do not exist. Give auto, imagenet, random, a model or a run.")
+    network = open_model(path)
     found = tuple(network.inputs[0].shape[1:3])
-    if settings.input_size not in (None, found):
+    if None in found:
         raise TrainingError(
-            f"{settings.weights!r} ({given}) takes {found[0]}x{found[1]} pictures. Leave --input-size out."
+            f"{path!r} takes pictures of any size: it cannot be trained. Give the network it came from."
         )
+    if settings.input_size not in (None, found):
+        raise TrainingError(f"{path!r} takes pictures of {found[0]}x{found[1]} pixels. Leave --input-size out.")
+    body, wanted = without_top(network), without_top(architecture.build(input_size=found))
+    if [each.shape for each in body.weights] != [each.shape for each in wanted.weights]:
+        raise TrainingError(f"{path!r} is no {architecture.name}: its layers differ. Name its own architecture.")
     return network
 
 
@@ -191,8 +205,8 @@ def _fresh(settings: Settings, architecture: Architecture, task: TrainingTask, c
     keras.utils.set_random_seed(settings.seed)
     if task.name != "classification":
         return task.head(without_top(architecture.build(input_size=settings.input_size)))
-    extra = {"auxiliary": True} if getattr(architecture, "auxiliary_weight", None) else {}
-    return architecture.build(input_size=settings.input_size, classes=classes, **extra)
+    auxiliary = architecture.auxiliary_weight is not None
+    return architecture.build(input_size=settings.input_size, classes=classes, auxiliary=auxiliary)
 
 
 def _set_dropout(network: "keras.Model", rate: float | None) -> None:
@@ -202,12 +216,3 @@ def _set_dropout(network: "keras.Model", rate: float | None) -> None:
     for layer in network.layers:
         if rate is not None and isinstance(layer, layers.Dropout):
             layer.rate = rate
-
-
-def _without_auxiliary(network: "keras.Model") -> "keras.Model":
-    import keras
-
-    names = network.output_names
-    if not any(name.startswith("auxiliary") for name in names):
-        return network
-    return keras.Model(network.inputs[0], network.outputs[0], name=network.name)

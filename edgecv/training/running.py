@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgecv import __version__
 from edgecv.data.splitting import PARTS
 from edgecv.errors import EdgecvError, OutputError, TrainingError
+from edgecv.pictures import Picture
 from edgecv.quiet import quiet_frameworks
 from edgecv.training.augmentation import RECIPES, Recipe, read_recipe
 from edgecv.training.checkpoint import Progress, read_progress
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from edgecv.training.stream import Stream
 
 __all__ = ["RunResult", "data_of_run", "show_augmented", "train"]
+
+_VERIFIED = 8  # pictures of the data on which exports are verified
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +110,7 @@ def train(
     task = find_task(settings.task or data.dataset.task)(data.dataset, settings)
     recipe = read_recipe(settings.augment)
     with prepared(settings, device):
-        learner = _learner(settings, task, data)
+        learner = _learner(settings, task, data, listener)
         job = _Job(
             settings=settings,
             data=data,
@@ -133,7 +136,7 @@ def show_augmented(settings: Settings, path: Path) -> None:
     task = find_task(settings.task or data.dataset.task)(data.dataset, settings)
     recipe = read_recipe(settings.augment)
     with prepared(settings, "cpu"):
-        learner = _learner(settings, task, data)
+        learner = _learner(settings, task, data, listener)
         streams = _streams(settings, task, learner, recipe, data, None)
         with quiet_frameworks():
             save_preview(streams["train"], path, classes=data.dataset.classes)
@@ -167,7 +170,7 @@ def _run(job: _Job, *, resume: bool, cache_bytes: int | None) -> RunResult:
         progress = read_progress(job.run_dir.checkpoint) or progress
         job.run_dir.write_record(document)
     else:
-        job.run_dir.create(document)
+        job.run_dir.create(document, _few_pictures(job.data))
     from edgecv.training.loop import fit  # with Keras, which `prepared` imports quietly
     from edgecv.training.saving import save_learner
 
@@ -187,6 +190,13 @@ def _run(job: _Job, *, resume: bool, cache_bytes: int | None) -> RunResult:
                 listener=job.listener,
             )
         return _finish(job, document, progress)
+
+
+def _few_pictures(data: RunData) -> list[Picture]:
+    """Return pictures evenly from the validation part, else the training part: what the network will see."""
+    samples = data.parts["val"] or data.parts["train"]
+    count = min(_VERIFIED, len(samples))
+    return [samples[index * len(samples) // count].picture.read() for index in range(count)]
 
 
 def _check_same(job: _Job, document: dict[str, Any]) -> None:
@@ -238,11 +248,16 @@ def _note_end(
         run_dir.write_record({**document, "state": state, "reason": reason, "epochs": progress.epoch})
 
 
-def _learner(settings: Settings, task: TrainingTask, data: RunData) -> "Learner":
+def _learner(settings: Settings, task: TrainingTask, data: RunData, listener: Listener) -> "Learner":
     from edgecv.training.network import make_learner
 
     with quiet_frameworks():
-        return make_learner(settings, task, classes=len(data.dataset.classes))
+        learner = make_learner(settings, task, classes=len(data.dataset.classes))
+    for note in learner.notes:
+        listener.note(note)
+    start = learner.info.weights_source if learner.pretrained else "from scratch"
+    listener.note(f"{learner.info.name}, {learner.deployable.count_params():,} parameters, {start}")
+    return learner
 
 
 def _streams(
@@ -344,6 +359,7 @@ def _finish(job: _Job, document: dict[str, Any], progress: Progress) -> RunResul
 def _evaluate(job: _Job) -> "Evaluation":
     """Measure the best network on the test part, and draw its answers."""
     from edgecv.evaluation.evaluate import evaluate
+    from edgecv.evaluation.plots import draw_evaluation
     from edgecv.training.plots import draw_predictions
 
     samples, dataset = job.data.parts["test"], job.data.dataset
@@ -351,6 +367,7 @@ def _evaluate(job: _Job) -> "Evaluation":
     with job.listener.working("evaluating", len(samples)) as advance:
         evaluation = evaluate(session, dataset, samples, progress=advance)
     job.run_dir.write_json("evaluation.json", evaluation.to_json())
+    draw_evaluation(evaluation, job.run_dir.plots)
     draw_predictions(job.run_dir, session, dataset, samples)
     return evaluation
 
