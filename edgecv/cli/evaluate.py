@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-# What an artifact can be told after it was exported; all other options of networks are baked into it.
-_OF_ARTIFACTS = frozenset({"score_threshold", "iou_threshold", "seed"})
+# Options that an artifact has no use for: they were decided at its export.
 _OF_NETWORKS = frozenset(
     {
         "weights", "classes", "imports", "input_size", "preprocess", "activation", "top_k", "labels", "fcn", "window",
@@ -132,6 +131,8 @@ def _of_network(options: dict[str, Any], given: set[str]) -> "Evaluation":
     if artifact:
         for name in sorted(given & _OF_NETWORKS):
             raise click.UsageError(f"{_flag(name)} is for networks; what an artifact does was decided at its export.")
+        if "seed" in given and options["ratios"] is None and options["part"] is None:
+            raise click.UsageError("--seed is for --split and --part: an artifact has no random weights. Leave it out.")
     try:
         dataset, part, samples = _pictures(options, given)
     except BrokenDataError as error:

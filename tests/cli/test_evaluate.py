@@ -181,6 +181,9 @@ def test_wrong_input_is_one_line(artifact: Path, colours: Path, tmp_path: Path) 
     assert refused(artifact, "--data", colours, "--weights", "random") == (
         "Error: --weights is for networks; what an artifact does was decided at its export."
     )
+    assert refused(artifact, "--data", colours, "--seed", 1) == (
+        "Error: --seed is for --split and --part: an artifact has no random weights. Leave it out."
+    )
     assert refused(artifact, "--data", colours, "--score-threshold", 0.1) == (
         f"Error: {str(artifact)!r} is no detector: it has no score-threshold."
     )
