@@ -183,7 +183,9 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
                     yield line, cells
                 line = reader.line_num + 1
     except UnicodeDecodeError as error:
-        raise DataError(f"{str(file)!r} is no {encoding[:6].upper()} text. Save it as CSV in UTF-8.") from error
+        raise DataError(
+            f"{str(file)!r} is no {encoding.removesuffix('-sig').upper()} text. Save it as CSV in UTF-8."
+        ) from error
     except csv.Error as error:
         line = reader.line_num if reader else 1
         raise DataError(f"{file}:{line}: the CSV cannot be read: {error}. Mend its quotes.") from error

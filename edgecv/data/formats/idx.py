@@ -122,7 +122,8 @@ def _pair(word: str, files: dict[str, Path]) -> _Pair:
     for kind, other in (("images", "labels"), ("labels", "images")):
         if kind not in files:
             there = files[other]
-            wanted = there.name.replace(other, kind).replace("idx3" if other == "images" else "idx1", "idx*")
+            rank = "idx1" if kind == "labels" else "idx3"
+            wanted = re.sub(r"idx\d", rank, there.name.replace(other, kind))
             raise DataError(f"Beside {str(there)!r} there are no {kind}. Put {wanted!r} there.")
     return _Pair(part_of(word), files["images"], files["labels"])
 
