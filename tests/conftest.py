@@ -117,7 +117,17 @@ def _tflite(batch: int | None, dtype: str) -> bytes:
 @pytest.fixture(scope="session")
 def networks() -> Any:
     """The module `tests/networks.py`, which has no importable place: tf2onnx installs a package called tests."""
-    specification = importlib.util.spec_from_file_location("networks", Path(__file__).with_name("networks.py"))
+    return _module("networks")
+
+
+@pytest.fixture(scope="session")
+def shapes() -> Any:
+    """The module `tests/shapes.py`."""
+    return _module("shapes")
+
+
+def _module(name: str) -> Any:
+    specification = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
