@@ -67,7 +67,8 @@ def read_progress(path: Path) -> Progress | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # NumPy leaves a damaged file open that it opened itself.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return Progress(**json.loads(file[_PROGRESS].tobytes()))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise TrainingError(
@@ -89,7 +90,7 @@ def restore(path: Path, network: "keras.Model", *, optimizer: bool) -> None:
     wanted = _variables(network)
     kept = len(wanted) if optimizer else len(_of_network(network))
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             for number, variable in enumerate(wanted[:kept]):
                 variable.assign(file[f"{number:05d}"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

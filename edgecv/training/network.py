@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgecv.architecture import Architecture
 from edgecv.architectures.auxiliary import without_auxiliary
 from edgecv.deployable import ModelInfo
-from edgecv.errors import OptionError, TrainingError, WeightsError
+from edgecv.errors import ArchitectureError, OptionError, TrainingError, WeightsError
 from edgecv.models import build, open_model
 from edgecv.preprocess import Preprocess, for_whole_pictures
 from edgecv.registry import load_architecture
@@ -192,10 +192,20 @@ def _of_file(settings: Settings, architecture: Architecture) -> "keras.Model":
         )
     if settings.input_size not in (None, found):
         raise TrainingError(f"{path!r} takes pictures of {found[0]}x{found[1]} pixels. Leave --input-size out.")
-    body, wanted = without_top(network), without_top(architecture.build(input_size=found))
-    if [each.shape for each in body.weights] != [each.shape for each in wanted.weights]:
+    if _shapes(network) != _shapes_of(architecture, found):
         raise TrainingError(f"{path!r} is no {architecture.name}: its layers differ. Name its own architecture.")
     return network
+
+
+def _shapes(network: "keras.Model") -> list[tuple[int, ...]]:
+    return [tuple(each.shape) for each in without_top(network).weights]
+
+
+def _shapes_of(architecture: Architecture, size: tuple[int, int]) -> list[tuple[int, ...]]:
+    try:
+        return _shapes(architecture.build(input_size=size))
+    except ArchitectureError:  # there is no such network of that size
+        return []
 
 
 def _fresh(settings: Settings, architecture: Architecture, task: TrainingTask, classes: int) -> "keras.Model":
