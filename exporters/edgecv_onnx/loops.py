@@ -34,6 +34,7 @@ def _settle(nodes: Iterable[Any], labels: Labels) -> None:
     """Settle the loops among nodes in topological order, and add the labels of what the nodes give."""
     for node in nodes:
         for body in bodies(node):
+            body.doc_string = ""  # tf2onnx numbers it by how many nodes it made on the way, which varies
             if node.op_type == "Loop":
                 _order_variables(node, body, labels)
             _replace(body.node, walked(body.node, [info.name for info in body.output]))
