@@ -3,10 +3,13 @@
 Greedy suppression per class, batched: of the candidates, take the best, drop those of its class that overlap
 it by more than a threshold, and so on. Three steps:
 
-1. `candidates`: the K best pairs of box and class above the score threshold, best first;
-2. `suppress`: the greedy choice among them, as a loop that ends when nothing is left (an exporter whose
-   format has an operator for this gives its own, see `Suppress`);
+1. the K best pairs of box and class above the score threshold, best first;
+2. the greedy choice among them, in blocks (see `blockwise`; an exporter whose format has an operator for this gives its
+   own, see `Suppress`);
 3. the chosen ones, padded to a fixed number of rows.
+
+Most pictures are settled by far fewer than K candidates. So the first steps are done with a few, and again with K
+only where those were used up, or where something is not finite: dropping NaN takes longer than all the rest.
 
 No box is shifted by its class to keep classes apart: at 80 classes and 640 pixels that costs float32 its digits.
 
@@ -19,18 +22,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
+from edgecv.blockwise import gather_rows, ordered, suppress_blocks
 from edgecv.decoders.base import plain
 from edgecv.errors import OptionError
 
 __all__ = ["Candidates", "Nms", "Suppress", "non_maximum_suppression"]
 
-# Boxes (batch, K, 4), scores (batch, K), classes (batch, K), IoU threshold, number of classes, most detections
-# → boolean (batch, K): which are kept. Scores come best first; 0 stands for no candidate. No box is reversed.
-Suppress = Callable[[Any, Any, Any, Any, int, int], Any]
+# Boxes (batch, K, 4), scores (batch, K), classes (batch, K), score threshold, IoU threshold, number of classes, most
+# detections → float32 (batch, K): 1 for those that are kept, else 0. Scores come best first; those that are not above
+# the threshold are no candidates. No box is reversed.
+Suppress = Callable[[Any, Any, Any, Any, Any, int, int], Any]
 
 
 # From so many times K anchors on, looking at the K best of them is quicker than looking at all.
 _WORTH_CHOOSING = 2
+# So many times the rows asked for, candidates are enough on most pictures.
+_FEW = 2
 # In place of a union of 0, which has nothing in common with anything; the least normal float32.
 _NO_AREA = 2.0**-126
 
@@ -101,7 +108,7 @@ class Candidates(NamedTuple):
 
     Attributes:
         boxes: float32 ``(batch, K, 4)`` as x1, y1, x2, y2.
-        scores: float32 ``(batch, K)``; 0 where there are no more.
+        scores: float32 ``(batch, K)``; not above the threshold where there are no more.
         classes: int32 ``(batch, K)``.
     """
 
@@ -129,7 +136,7 @@ def non_maximum_suppression(
         ops: ``keras.ops``.
         score_threshold: Scalar tensor in place of the setting.
         iou_threshold: Scalar tensor in place of the setting.
-        suppress: Hard suppression in place of `_hard`.
+        suppress: Hard suppression in place of `suppress_blocks`.
 
     Returns:
         ``boxes (batch, max_detections, 4)``, ``scores (batch, max_detections)``, ``classes`` of the same shape
@@ -138,44 +145,105 @@ def non_maximum_suppression(
     """
     threshold = nms.score_threshold if score_threshold is None else ops.maximum(score_threshold, 0.0)
     overlap = nms.iou_threshold if iou_threshold is None else iou_threshold
-    found = _candidates(boxes, scores, threshold, nms, ops)
-    rows = min(nms.max_detections, found.scores.shape[1])
-    if suppress is not None and nms.soft_sigma is None:
-        classes = 1 if nms.class_agnostic else int(scores.shape[-1])
-        keep = suppress(_ordered(found.boxes, ops), found.scores, found.classes, overlap, classes, rows)
-        kept, places = ops.top_k(ops.where(keep, found.scores, 0.0), rows)
-    elif nms.soft_sigma is None:
-        kept, places = _hard(found, threshold, overlap, rows, nms, ops)
+    if nms.soft_sigma is None and suppress is None:
+        return _hard(boxes, scores, threshold, overlap, nms, ops)
+    most, rows = _sizes(scores, nms)
+    if suppress is None or nms.soft_sigma is not None:
+        found = _candidates(boxes, scores, threshold, most, nms, ops)
+        kept, places = _soft(found, threshold, rows, nms, ops)
     else:
-        kept, places = _soft(found, threshold, nms.soft_sigma, rows, nms, ops)
+        found = _candidates(boxes, scores, threshold, most, nms, ops, fewest=rows)
+        classes = 1 if nms.class_agnostic else int(scores.shape[-1])
+        keep = suppress(ordered(found.boxes, ops), found.scores, found.classes, threshold, overlap, classes, rows)
+        kept, places = ops.top_k(found.scores * keep, rows)
     return _padded(found, kept, places, nms.max_detections, ops)
 
 
-def _candidates(boxes: Any, scores: Any, threshold: Any, nms: Nms, ops: Any) -> Candidates:
-    """Return the K best pairs; of equal scores the one of the lower anchor, then class, comes first."""
+def _sizes(scores: Any, nms: Nms) -> tuple[int, int]:
+    """Return how many candidates are looked at, and how many of them are chosen at most."""
+    most = min(nms.pre_nms_top_k, int(scores.shape[1]) * (int(scores.shape[2]) if nms.multi_label else 1))
+    return most, min(nms.max_detections, most)
+
+
+def _hard(boxes: Any, scores: Any, threshold: Any, overlap: Any, nms: Nms, ops: Any) -> dict[str, Any]:
+    """Suppress in blocks: of the few best candidates first, and of all only where those do not settle it."""
+    most, rows = _sizes(scores, nms)
+
+    def chosen(count: int, *, finite: bool = False) -> tuple[dict[str, Any], Any]:
+        """Return the detections among so many candidates, and whether more might add to a picture's."""
+        found = _candidates(boxes, scores, threshold, count, nms, ops, finite=finite)
+        found = found._replace(scores=ops.where(found.scores > threshold, found.scores, 0.0))
+        kept, places = suppress_blocks(*found, overlap, ops, rows=rows, agnostic=nms.class_agnostic)
+        lacking = ops.logical_and(found.scores[:, -1:] > 0.0, ops.equal(kept[:, rows - 1 :], 0.0))
+        return _padded(found, kept, places, nms.max_detections, ops), ops.any(lacking)
+
+    few = _FEW * rows
+    if _WORTH_CHOOSING * few > most:
+        return chosen(most)[0]
+    first, lacking = chosen(few, finite=True)
+    # A sum is finite only where all that is added is.
+    finite = ops.abs(ops.sum(scores) + ops.sum(boxes)) < float("inf")
+    enough = ops.logical_and(finite, ops.logical_not(lacking))
+    return dict(ops.cond(enough, lambda: first, lambda: chosen(most)[0]))
+
+
+def _candidates(
+    boxes: Any,
+    scores: Any,
+    threshold: Any,
+    most: int,
+    nms: Nms,
+    ops: Any,
+    *,
+    finite: bool = False,
+    fewest: int | None = None,
+) -> Candidates:
+    """Return the best pairs, best first; of equal scores the one of the lower anchor, then class, comes first.
+
+    Args:
+        boxes: float32 ``(batch, anchors, 4)``.
+        scores: float32 ``(batch, anchors, classes)``.
+        threshold: Pairs at or below it fill up the rows; their scores are the threshold at most.
+        most: How many pairs to return.
+        nms: The settings.
+        ops: ``keras.ops``.
+        finite: Boxes and scores are taken for numbers, and passes over all of them are saved. If they are none, the
+            answer is wrong, but of the same form.
+        fewest: Return no more pairs than a picture has above the threshold, but so many at least. Then their number
+            is known at run time only.
+    """
     anchors, classes = int(scores.shape[1]), int(scores.shape[2])
-    most = nms.pre_nms_top_k
-    # 1 for a box of numbers, else 0: products are quicker than choices, and no score is NaN or infinite there.
-    finite = ops.min(ops.cast(ops.abs(boxes) < float("inf"), "float32"), axis=-1)
+    # 0 for a box of numbers, else NaN, which no score survives that it is added to.
+    flaws = 0.0 if finite else ops.sum(boxes - boxes, axis=-1)
+    flawed = scores if finite else scores + ops.expand_dims(flaws, -1)
     if classes == 1 or not nms.multi_label:
-        best, kinds = _best_class(_numbers(scores, ops), ops)
-        best, places = ops.top_k(ops.maximum(best, threshold) * finite, min(most, anchors))
-        best = ops.where(best > threshold, best, 0.0)
-        return Candidates(_rows(boxes, places, ops), best, _rows(kinds, places, ops))
+        best = _numbers(ops.max(scores, axis=-1), ops) if finite else ops.max(_numbers(flawed, ops), axis=-1)
+        best, places = _best(ops.maximum(best, threshold), threshold, most, fewest, ops)
+        kinds = _best_class(_numbers(gather_rows(scores, places, ops), ops), ops)
+        return Candidates(gather_rows(boxes, places, ops), best, kinds)
     if anchors > _WORTH_CHOOSING * most:
         # A pair among the K best has an anchor among the K whose best class is best. Sorting a thousand
         # anchors is quicker than sorting all pairs; in their old order, so that ties stay as they were.
-        peaks = ops.max(_numbers(scores, ops), axis=-1)
-        _, chosen = ops.top_k(ops.maximum(peaks, threshold) * finite, most)
+        peaks = ops.max(scores if finite else _numbers(scores, ops), axis=-1)
+        _, chosen = ops.top_k(ops.maximum(_numbers(peaks + flaws, ops), threshold), most)
         chosen = -ops.top_k(-chosen, most)[0]
-        boxes, scores, finite = (_rows(each, chosen, ops) for each in (boxes, scores, finite))
+        boxes, flawed = gather_rows(boxes, chosen, ops), gather_rows(scores, chosen, ops)
+        if not finite:
+            flawed = flawed + ops.expand_dims(gather_rows(flaws, chosen, ops), -1)
         anchors = most
-    scores = ops.maximum(_numbers(scores, ops), threshold) * ops.expand_dims(finite, -1)
-    pairs = ops.reshape(scores, (-1, anchors * classes))
-    best, places = ops.top_k(pairs, min(most, anchors * classes))
-    best = ops.where(best > threshold, best, 0.0)
+    pairs = ops.reshape(ops.maximum(_numbers(flawed, ops), threshold), (-1, anchors * classes))
+    best, places = _best(pairs, threshold, most, fewest, ops)
     owners = ops.floor_divide(places, classes)
-    return Candidates(_rows(boxes, owners, ops), best, places - owners * classes)
+    return Candidates(gather_rows(boxes, owners, ops), best, places - owners * classes)
+
+
+def _best(scores: Any, threshold: Any, most: int, fewest: int | None, ops: Any) -> tuple[Any, Any]:
+    """Return the best scores and their places, ``(batch, most)``, or fewer where fewer are above the threshold."""
+    if fewest is None:
+        return tuple(ops.top_k(scores, most))
+    above = ops.sum(ops.cast(scores > threshold, "float32"), axis=-1)
+    count = ops.clip(ops.max(above), float(fewest), float(most))
+    return tuple(ops.top_k(scores, ops.cast(count, "int32")))
 
 
 def _numbers(scores: Any, ops: Any) -> Any:
@@ -183,49 +251,19 @@ def _numbers(scores: Any, ops: Any) -> Any:
     return ops.where(scores < float("inf"), scores, 0.0)
 
 
-def _best_class(scores: Any, ops: Any) -> tuple[Any, Any]:
-    """Return score and class, both ``(batch, anchors)``, of each anchor's best class."""
+def _best_class(scores: Any, ops: Any) -> Any:
+    """Return each anchor's best class, int32 ``(batch, anchors)``."""
     # keras.ops.argmax becomes an operation on bits that converters do not know (Keras 3.15).
-    best, kinds = ops.top_k(scores, 1)
-    return ops.squeeze(best, -1), ops.cast(ops.squeeze(kinds, -1), "int32")
+    return ops.cast(ops.squeeze(ops.top_k(scores, 1)[1], -1), "int32")
 
 
-def _hard(found: Candidates, threshold: Any, overlap: Any, rows: int, nms: Nms, ops: Any) -> tuple[Any, Any]:
-    """Return scores and places among the candidates of the chosen ones, both ``(batch, rows)``, 0 past the last."""
-    count = int(found.scores.shape[1])
-    numbers = ops.reshape(ops.arange(count, dtype="int32"), (1, count))
-    sides = _sides(found.boxes, ops)
-    # All that a turn needs of its best one, so that it is fetched at once.
-    columns = [*sides, _area(sides), ops.cast(found.classes, "float32")]
-    table = ops.stack(columns, axis=-1)
-
-    def some_left(turn: Any, left: Any) -> Any:
-        return ops.logical_and(turn < rows, ops.max(left) > threshold)
-
-    def take_best(turn: Any, left: Any) -> tuple[Any, Any]:
-        best, at = ops.top_k(left, 1)
-        at = ops.cast(at, "int32")
-        *corners, area, kind = ops.split(ops.reshape(_rows(table, at, ops), (-1, len(columns))), len(columns), axis=-1)
-        common = _common(sides, corners, ops)
-        iou = common / ops.maximum(columns[4] + area - common, _NO_AREA)
-        # Of a picture that is done, the best one is none; nothing overlaps by 2.
-        gone = iou > ops.where(best > threshold, overlap, 2.0)
-        if not nms.class_agnostic:
-            gone = ops.logical_and(gone, ops.equal(columns[5], kind))
-        # The chosen ones go on as negative numbers.
-        return turn + 1, ops.where(ops.equal(numbers, at), -ops.abs(best), ops.where(gone, 0.0, left))
-
-    _, left = ops.while_loop(some_left, take_best, (ops.zeros((), dtype="int32"), found.scores))
-    kept, places = ops.top_k(-left, rows)
-    return ops.where(kept > 0.0, kept, 0.0), places
-
-
-def _soft(found: Candidates, threshold: Any, sigma: float, rows: int, nms: Nms, ops: Any) -> tuple[Any, Any]:
+def _soft(found: Candidates, threshold: Any, rows: int, nms: Nms, ops: Any) -> tuple[Any, Any]:
     """Return scores and places among the candidates of the chosen ones, both ``(batch, rows)``, 0 past the last."""
     count = int(found.scores.shape[1])
     numbers = ops.reshape(ops.arange(count, dtype="int32"), (1, count))
     slots = ops.reshape(ops.arange(rows, dtype="int32"), (1, rows))
     sides = _sides(found.boxes, ops)
+    scale = -1.0 / (nms.soft_sigma or 1.0)
 
     def some_left(turn: Any, left: Any, *_: Any) -> Any:
         return ops.logical_and(turn < rows, ops.max(left) > threshold)
@@ -237,9 +275,11 @@ def _soft(found: Candidates, threshold: Any, sigma: float, rows: int, nms: Nms, 
         kept, places = ops.where(slot, best, kept), ops.where(slot, at, places)
         chosen = ops.equal(numbers, at)
         iou = _overlaps(sides, [_at(side, chosen, ops) for side in sides], ops)
-        rivals = ops.equal(found.classes, _rows(found.classes, at, ops)) if not nms.class_agnostic else numbers >= 0
+        rivals = (
+            ops.equal(found.classes, gather_rows(found.classes, at, ops)) if not nms.class_agnostic else numbers >= 0
+        )
         left = ops.where(chosen, 0.0, left)
-        left = ops.where(rivals, left * ops.exp(iou * iou * (-1.0 / sigma)), left)
+        left = ops.where(rivals, left * ops.exp(iou * iou * scale), left)
         return turn + 1, left, kept, places
 
     empty = ops.zeros_like(found.scores[:, :rows])
@@ -248,16 +288,10 @@ def _soft(found: Candidates, threshold: Any, sigma: float, rows: int, nms: Nms, 
     return kept, places
 
 
-def _ordered(boxes: Any, ops: Any) -> Any:
-    """Return boxes ``(batch, K, 4)`` whose right side is not left of the left one: a reversed box has no area."""
-    first = boxes[..., :2]
-    return ops.concatenate([first, ops.maximum(first, boxes[..., 2:])], axis=-1)
-
-
 def _sides(boxes: Any, ops: Any) -> list[Any]:
     """Return left, top, right and bottom, each ``(batch, K)``, of boxes put in order."""
-    ordered = _ordered(boxes, ops)
-    return [ordered[..., index] for index in range(4)]
+    whole = ordered(boxes, ops)
+    return [whole[..., index] for index in range(4)]
 
 
 def _at(values: Any, chosen: Any, ops: Any) -> Any:
@@ -284,8 +318,8 @@ def _area(sides: list[Any]) -> Any:
 
 def _padded(found: Candidates, kept: Any, places: Any, most: int, ops: Any) -> dict[str, Any]:
     alive = kept > 0.0
-    boxes = ops.where(ops.expand_dims(alive, -1), _rows(found.boxes, places, ops), 0.0)
-    classes = ops.where(alive, _rows(found.classes, places, ops), 0)
+    boxes = ops.where(ops.expand_dims(alive, -1), gather_rows(found.boxes, places, ops), 0.0)
+    classes = ops.where(alive, gather_rows(found.classes, places, ops), 0)
     lacking = most - int(kept.shape[1])
     if lacking:
         boxes = ops.pad(boxes, ((0, 0), (0, lacking), (0, 0)))
@@ -296,18 +330,6 @@ def _padded(found: Candidates, kept: Any, places: Any, most: int, ops: Any) -> d
         "classes": ops.cast(classes, "int32"),
         "count": ops.sum(ops.cast(alive, "int32"), axis=1),
     }
-
-
-def _rows(values: Any, places: Any, ops: Any) -> Any:
-    """Return of each picture the rows at ``places (batch, count)`` of ``values (batch, rows, …)``."""
-    rows = int(values.shape[1])
-    rest = tuple(int(side) for side in values.shape[2:])
-    flat = ops.reshape(values, (-1, *rest))
-    if values.shape[0] != 1:
-        # One gather from all pictures' rows: no format but TFLite has a batched one.
-        first = ops.arange(ops.shape(values)[0], dtype="int32") * rows
-        places = ops.cast(places, "int32") + ops.expand_dims(first, -1)
-    return ops.take(flat, places, axis=0)
 
 
 def _is_number(value: object) -> bool:

@@ -278,6 +278,63 @@ def test_an_empty_picture_of_a_batch_stays_empty(runner: Any, where: str, batch:
         assert not difference(greedy(boxes[index], scores[index], nms), given, index)
 
 
+@pytest.mark.parametrize("where", RUNNERS)
+def test_each_of_a_long_chain_is_judged_by_those_that_are_kept(runner: Any, where: str) -> None:
+    """Each box overlaps its two neighbours by 1/3, nothing else: best first, every other one stays."""
+    nms = Nms(max_detections=150, iou_threshold=0.3)
+    boxes = np.zeros((2, 300, 4), np.float32)
+    boxes[:, :, 0] = 0.5 * np.arange(300)
+    boxes[:, :, 2:] = [1.0, 1.0]
+    boxes[:, :, 2] += boxes[:, :, 0]
+    scores = np.zeros((2, 300, 2), np.float32)
+    scores[0, :, 1] = np.linspace(0.9, 0.3, 300)
+    scores[1, ::-1, 0] = scores[0, :, 1]
+    given = runner(where, 300, 2, nms)(boxes, scores)
+    assert given["count"].tolist() == [150, 150]
+    np.testing.assert_array_equal(given["boxes"][0], boxes[0, ::2])
+    np.testing.assert_array_equal(given["boxes"][1], boxes[1, ::-2])
+    assert given["classes"].tolist() == [[1] * 150, [0] * 150]
+
+
+@pytest.mark.parametrize("where", RUNNERS)
+@pytest.mark.parametrize("kind", ["clusters", "one class", "best class", "apart"])
+def test_many_candidates_are_decided_as_by_the_reference(runner: Any, where: str, kind: str) -> None:
+    nms = Nms(max_detections=100, pre_nms_top_k=700, score_threshold=0.1, multi_label=kind != "best class")
+    rng = np.random.default_rng(17)
+    boxes, scores = scenes(17, 3, 900, 3)
+    if kind == "apart":  # a picture of few, one of many that suppress nothing, one of clusters
+        boxes[1] = np.concatenate([rng.random((900, 2)), np.zeros((900, 2))], axis=1)
+        boxes[1, :, 2:] = boxes[1, :, :2] + 1e-3
+        scores[0] *= np.arange(900)[:, None] % 90 == 0
+    if kind == "one class":
+        scores[:, :, 1:] = 0
+    given = runner(where, 900, 3, nms)(boxes, scores)
+    for index in range(3):
+        expected = greedy(boxes[index], scores[index], nms)
+        assert not expected.doubtful
+        assert not difference(expected, given, index)
+
+
+@pytest.mark.parametrize("where", RUNNERS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_dropped_among_many(runner: Any, where: str, bad: float) -> None:
+    nms = Nms(max_detections=100, pre_nms_top_k=700, score_threshold=0.1)
+    rng = np.random.default_rng(23)
+    boxes, scores = scenes(23, 2, 900, 3)
+    scores[0][rng.random((900, 3)) < 0.3] = bad
+    boxes[1][rng.random((900, 4)) < 0.1] = bad
+    given = runner(where, 900, 3, nms)(boxes, scores)
+    for index in range(2):
+        assert not difference(greedy(boxes[index], scores[index], nms), given, index)
+
+
+@pytest.mark.parametrize("where", RUNNERS)
+def test_a_class_suppresses_no_other_where_no_overlap_is_allowed(runner: Any, where: str) -> None:
+    nms = Nms(max_detections=5, iou_threshold=0.0)
+    given = runner(where, 8, 3, nms)(*one([UNIT, [0.25, 0.0, 0.75, 0.5]], [[0.9, 0.8, 0], [0.7, 0, 0.6]]))
+    assert (given["count"].tolist(), given["classes"][0, :3].tolist()) == ([3], [0, 1, 2])
+
+
 def test_onnx_takes_thresholds_at_run_time(tmp_path: Path) -> None:
     path = tmp_path / "nms.onnx"
     artifact = load_exporter("onnx")().export(deployable(60, 4, Nms()), path)

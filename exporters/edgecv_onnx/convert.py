@@ -107,6 +107,10 @@ def _convert_gather(graph: Any, node: Any, name: str, args: Any) -> None:
     write(graph, node, name=name, args=args)
 
 
+# What takes a side, known at run time only, out of a shape; before and after tf2onnx has written it.
+_PARTS_OF_SHAPE = ("Cast", "Gather", "Slice", "Squeeze", "StridedSlice")
+
+
 def _plain_indices(graph: Any, node: Any) -> str | None:
     """Return i where the indices are ``where(i < 0, i + rows, i)``, and None otherwise."""
     where, shape, axis = node.inputs[1], graph.get_shape(node.input[0]), node.inputs[2]
@@ -118,11 +122,13 @@ def _plain_indices(graph: Any, node: Any) -> str | None:
     # tf2onnx casts integers for the comparison.
     given, zero = (each.inputs[0] if each.type == "Cast" else each for each in below.inputs)
     rows = moved.inputs[1]
-    if plain not in given.output or not (zero.is_const() and rows.is_const()):
+    if plain not in given.output or not zero.is_const() or np.any(zero.get_tensor_value() != 0):
         return None
-    height = shape[int(axis.get_tensor_value())]
-    same = np.all(zero.get_tensor_value() == 0) and np.all(rows.get_tensor_value() == height)
-    return plain if same else None
+    if rows.is_const():
+        return plain if np.all(rows.get_tensor_value() == shape[int(axis.get_tensor_value())]) else None
+    while rows.type in _PARTS_OF_SHAPE:
+        rows = rows.inputs[0]
+    return plain if rows.type == "Shape" and rows.input[0] == node.input[0] else None
 
 
 def _convert_resize(graph: Any, node: Any, name: str, _: Any) -> None:

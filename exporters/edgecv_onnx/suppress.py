@@ -10,11 +10,8 @@ import numpy as np
 
 __all__ = ["HANDLERS", "suppress"]
 
-# From this operator set on, Squeeze takes its axes as an input.
-_SQUEEZE = 13
 
-
-def suppress(boxes: Any, scores: Any, classes: Any, overlap: Any, kinds: int, rows: int) -> Any:
+def suppress(boxes: Any, scores: Any, classes: Any, threshold: Any, overlap: Any, kinds: int, rows: int) -> Any:
     """Trace the operation that stands for suppression: `edgecv.nms.Suppress` for TensorFlow's tensors.
 
     CombinedNonMaxSuppression has the right inputs; only ``_convert`` gives it its meaning, the first output
@@ -26,16 +23,15 @@ def suppress(boxes: Any, scores: Any, classes: Any, overlap: Any, kinds: int, ro
     if kinds > 1:
         numbers = np.arange(kinds, dtype=np.int32)[:, None]
         own = tf.where(tf.equal(tf.expand_dims(classes, 1), numbers), own, 0.0)
-    count = int(scores.shape[1])
     _, kept, _, _ = tf.raw_ops.CombinedNonMaxSuppression(
         boxes=tf.expand_dims(boxes, 2),
         scores=tf.transpose(own, (0, 2, 1)),  # `_convert` turns it back, and the two cancel
         max_output_size_per_class=rows,
-        max_total_size=count,
+        max_total_size=int(boxes.shape[1] or rows),
         iou_threshold=overlap,
-        score_threshold=0.0,
+        score_threshold=threshold,
     )
-    return kept > 0.0
+    return kept
 
 
 def _convert(graph: Any, node: Any, name: str, _: Any) -> None:
@@ -64,7 +60,7 @@ def _convert(graph: Any, node: Any, name: str, _: Any) -> None:
         size = make("Gather", make("Shape", like), constant(f"sides_{len(made)}", *sides), axis=0)
         return make("ConstantOfShape", size, value=numpy_helper.from_array(np.array([value], np.float32)))
 
-    flat = make("Squeeze", boxes, axes=[2]) if graph.opset < _SQUEEZE else make("Squeeze", boxes, constant("axis", 2))
+    flat = graph.get_node_by_output(boxes).input[0]  # before the axis that only the stand-in wants
     one = constant("one_value", 1)
     thresholds = [make("Reshape", each, one) for each in (overlap, threshold)]
     by_class = make("Transpose", scores, perm=[0, 2, 1])
