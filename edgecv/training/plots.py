@@ -18,6 +18,8 @@ __all__ = ["draw_history", "draw_predictions"]
 
 _RIGHT, _WRONG = "#1a7f37", "#cf222e"
 _COLUMNS, _ROWS = 6, 4
+_NOTHING = "no object"
+_LEAST_OBJECTNESS = 0.5
 
 
 def draw_history(run_dir: RunDir, history: Sequence[Mapping[str, Any]]) -> None:
@@ -50,6 +52,8 @@ def draw_predictions(run_dir: RunDir, session: "Session", dataset: Dataset, samp
         _draw_answer(axis, sample, picture, answer.results[0], dataset.classes)
     for axis in axes:
         axis.axis("off")
+    if any(sample.boxes for sample in chosen):
+        figure.supxlabel("dashed: the true box", fontsize=9)
     _save(run_dir, "predictions", figure)
 
 
@@ -58,15 +62,16 @@ def _draw_answer(
 ) -> None:
     axis.imshow(picture.pixels)
     truth = sample.category if sample.category is not None else next((box.category for box in sample.boxes), None)
-    name = classes[truth] if truth is not None else "no object"
-    said = answer["label"] or str(answer["class"])
-    right = truth is not None and said == name
+    name = classes[truth] if truth is not None else _NOTHING
     score = answer.get("objectness", answer["score"])
+    found = answer.get("objectness", 1.0) >= _LEAST_OBJECTNESS
+    said = (answer["label"] or str(answer["class"])) if found else _NOTHING
+    right = said == name
     text = f"{said} {score:.2f}" if right else f"{said} {score:.2f}\nis {name}"
     axis.set_title(text, color=_RIGHT if right else _WRONG, fontsize=9)
     for box in sample.boxes:
         _draw_box(axis, (box.x1, box.y1, box.x2, box.y2), "white", "--")
-    if "box" in answer:
+    if found and "box" in answer:
         red, green, blue = (value / 255 for value in class_colour(int(answer["class"])))
         _draw_box(axis, answer["box"], (red, green, blue), "-")
 

@@ -139,7 +139,7 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """Return the form in run.json."""
-        return asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Settings":

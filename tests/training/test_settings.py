@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import re
+from typing import Any
 
 import pytest
 
 from edgecv.errors import OptionError
 from edgecv.training.settings import Settings
 
-_CHANGED = {
+_CHANGED: dict[str, Any] = {
     "architecture": "vgg16",
     "data": "other",
     "format": "coco",
@@ -44,7 +45,7 @@ _CHANGED = {
 
 
 def test_every_setting_survives_run_json() -> None:
-    settings = Settings(**_CHANGED)  # type: ignore[arg-type]
+    settings = Settings(**_CHANGED)
     assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
     assert set(_CHANGED) == {field.name for field in dataclasses.fields(Settings)}
 
