@@ -11,7 +11,7 @@ from edgecv.errors import TrainingError
 from edgecv.quiet import quiet_frameworks
 from edgecv.training.checkpoint import Progress, restore, save_checkpoint
 from edgecv.training.listener import Listener
-from edgecv.training.network import FINE_TUNING, HEAD, Learner, Stage, stages_of, unfreeze
+from edgecv.training.network import FINE_TUNING, HEAD, Learner, Stage, quicken_statistics, stages_of, unfreeze
 from edgecv.training.run_dir import RunDir
 from edgecv.training.settings import Settings
 from edgecv.training.stream import Stream
@@ -124,6 +124,7 @@ def _begin_stage(run: _Run, stage: Stage, number: int, progress: Progress, *, re
     """Compile for a stage, and take up the checkpoint where training goes on from one."""
     unfreeze(run.learner, stage, run.settings)
     network = run.learner.network
+    quicken_statistics(network, run.streams["train"].steps)
     network.compile(optimizer=_optimizer(run, stage), jit_compile=False, **_compilation(run))
     network.optimizer.build(network.trainable_variables)
     if resumed:

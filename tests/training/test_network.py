@@ -15,7 +15,7 @@ from edgecv.deployable import ModelInfo
 from edgecv.errors import EdgecvError, OptionError, TrainingError, WeightsError
 from edgecv.training.classification import Classification
 from edgecv.training.heads import classification_head, without_top
-from edgecv.training.network import Learner, Stage, make_learner, stages_of, unfreeze
+from edgecv.training.network import Learner, Stage, make_learner, quicken_statistics, stages_of, unfreeze
 from edgecv.training.settings import Settings
 
 _PIXELS = np.zeros((8, 8), np.uint8)
@@ -225,3 +225,17 @@ def test_a_network_for_any_size_cannot_be_a_start(tmp_path: Path) -> None:
         f"{str(path)!r} takes pictures of any size: it cannot be trained. Give the network it came from.",
         settings(weights=str(path)),
     )
+
+
+@pytest.mark.parametrize(("steps", "momentum"), [(1, 0.0), (10, 0.8), (100, 0.98), (200, 0.99), (5000, 0.99)])
+def test_statistics_of_batchnorm_follow_within_a_short_epoch(steps: int, momentum: float) -> None:
+    network = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(), keras.layers.Dense(2)])
+    quicken_statistics(network, steps)
+    assert network.layers[0].momentum == pytest.approx(momentum)
+
+
+def test_statistics_of_frozen_batchnorm_are_left_alone() -> None:
+    network = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
+    network.layers[0].trainable = False
+    quicken_statistics(network, 10)
+    assert network.layers[0].momentum == 0.99
