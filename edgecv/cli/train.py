@@ -40,7 +40,7 @@ def _parse_unfreeze(value: str) -> int | None:
 @click.command()
 @click.argument("architecture", required=False)
 @click.option("--data", metavar="PATH", help="Labelled pictures: a folder, a file of labels, or tfds:NAME.")
-@click.option("-o", "--output", "output", required=True, type=click.Path(path_type=Path), help="RUN_DIR.")
+@click.option("-o", "--output", "output", type=click.Path(path_type=Path), help="RUN_DIR.")
 @click.option("--resume", is_flag=True, help="Go on with the run that is there.")
 @click.option("--force", is_flag=True, help="Replace the run that is there.")
 @click.option("--format", "format", metavar="NAME", help="Of the data. Default: recognised.")
@@ -118,6 +118,8 @@ def _settings(ctx: click.Context, options: Mapping[str, Any]) -> "Settings":
         for name, value in options.items()
         if name not in _NOT_SETTINGS and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
+    if options["output"] is None and options["show_augmented"] is None:
+        raise click.UsageError("-o RUN_DIR missing: edgecv train ARCHITECTURE --data PATH -o RUN_DIR.")
     if options["resume"]:
         if options["force"]:
             raise click.UsageError("--resume goes on with a run, --force replaces it. Leave one of them out.")

@@ -43,7 +43,7 @@ class BrokenDataError(DataError):
         count = len(self.problems)
         labels = "label is" if count == 1 else "labels are"
         super().__init__(
-            f"{count} {labels} broken in {path!r}, the first at {self.problems[0]}. "
+            f"{count} {labels} broken in {path!r}, the first at {str(self.problems[0]).rstrip('.')}. "
             "Mend them, or go on without them with --skip-broken."
         )
 

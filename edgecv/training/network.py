@@ -12,10 +12,9 @@ from edgecv.deployable import ModelInfo
 from edgecv.errors import ArchitectureError, OptionError, TrainingError, WeightsError
 from edgecv.models import build, open_model
 from edgecv.preprocess import Preprocess, for_whole_pictures
-from edgecv.registry import load_architecture
 from edgecv.training.heads import HEADS, without_top
 from edgecv.training.settings import Settings
-from edgecv.training.tasks import TrainingTask
+from edgecv.training.tasks import TrainingTask, trainable
 
 if TYPE_CHECKING:
     import keras
@@ -92,16 +91,11 @@ def make_learner(settings: Settings, task: TrainingTask, *, classes: int) -> Lea
 
     Raises:
         UnknownNameError: No such architecture.
-        OptionError: The architecture cannot learn the task, or not at that size.
+        OptionError: The architecture cannot be trained, or not at that size.
         WeightsError: Weights were asked for that cannot be had.
         TrainingError: The weights are those of another network, or of another size.
     """
-    architecture = load_architecture(settings.architecture)
-    if architecture.task != "classification":
-        raise OptionError(
-            f"{architecture.name} is a {architecture.task} network: it cannot learn {task.name}. "
-            "Choose a classifier of 'edgecv list architectures'."
-        )
+    architecture = trainable(settings.architecture)
     base, source, notes = _start(settings, architecture)
     if base is not None:
         network = task.head(without_top(base))

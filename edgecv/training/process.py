@@ -9,9 +9,23 @@ from edgecv.extras import import_keras, require
 from edgecv.quiet import quiet_frameworks
 from edgecv.training.settings import Settings
 
-__all__ = ["prepared"]
+__all__ = ["check_device", "prepared"]
 
 _LEAST_CAPABILITY = (7, 0)  # of a GPU with tensor cores
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that cannot be trained on, before anything is read.
+
+    Raises:
+        DeviceError: There is no such device.
+        MissingExtraError: TensorFlow is not installed.
+    """
+    if device not in ("cpu", "cuda"):
+        raise DeviceError(f"Unknown device {device!r}. Choose cpu or cuda.")
+    require("tensorflow", extra="train", purpose="Training")
+    if device == "cuda" and not _gpus():
+        raise DeviceError("TensorFlow finds no GPU for --device cuda. Run: pip install 'edgecv[all-gpu]'")
 
 
 @contextlib.contextmanager
@@ -30,9 +44,7 @@ def prepared(settings: Settings, device: str) -> Iterator[None]:
         TrainingError: Keras runs on another backend.
         MissingExtraError: TensorFlow is not installed.
     """
-    if device not in ("cpu", "cuda"):
-        raise DeviceError(f"Unknown device {device!r}. Choose cpu or cuda.")
-    require("tensorflow", extra="train", purpose="Training")
+    check_device(device)
     import_keras()
     import keras
 
@@ -54,23 +66,27 @@ def prepared(settings: Settings, device: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+def _gpus() -> Sequence[Any]:
+    with quiet_frameworks():
+        import tensorflow as tf
+
+        found: Sequence[Any] = tf.config.list_physical_devices("GPU")
+    return found
+
+
 def _choose(device: str) -> Sequence[Any]:
     """Return the GPUs to train on; on the CPU hide them."""
     import tensorflow as tf
 
-    with quiet_frameworks():
-        gpus: Sequence[Any] = tf.config.list_physical_devices("GPU")
-        if device == "cuda":
-            if not gpus:
-                raise DeviceError("TensorFlow finds no GPU for --device cuda. Run: pip install 'edgecv[all-gpu]'")
-            return gpus
-        if gpus:
-            try:
-                tf.config.set_visible_devices([], "GPU")
-            except RuntimeError as error:
-                raise DeviceError(
-                    "TensorFlow has begun on the GPU in this process. Train on cuda, or in another process."
-                ) from error
+    gpus = _gpus()
+    if device == "cuda" or not gpus:
+        return gpus
+    try:
+        tf.config.set_visible_devices([], "GPU")
+    except RuntimeError as error:
+        raise DeviceError(
+            "TensorFlow has begun on the GPU in this process. Train on cuda, or in another process."
+        ) from error
     return ()
 
 

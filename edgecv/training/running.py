@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any
 from edgecv import __version__
 from edgecv.data.splitting import PARTS
 from edgecv.errors import EdgecvError, OutputError, TrainingError
+from edgecv.files import writable_folder
 from edgecv.pictures import Picture
 from edgecv.quiet import quiet_frameworks
 from edgecv.training.augmentation import RECIPES, Recipe, read_recipe
 from edgecv.training.checkpoint import Progress, read_progress
 from edgecv.training.listener import Listener
-from edgecv.training.process import prepared
+from edgecv.training.process import check_device, prepared
 from edgecv.training.run_data import RunData, data_of_run, read_data
 from edgecv.training.run_dir import DIVERGED, RunDir, read_run
 from edgecv.training.settings import Settings
-from edgecv.training.tasks import TrainingTask, find_task, monitored
+from edgecv.training.tasks import TrainingTask, find_task, monitored, trainable
 
 if TYPE_CHECKING:
     from edgecv.data.samples import Part
@@ -106,9 +107,11 @@ def train(
         _check_goes_on(run_dir, settings)
     else:
         run_dir.check_free(force=force)
+    check_device(device)
+    trainable(settings.architecture)
+    recipe = read_recipe(settings.augment)
     data = read_data(settings, listener)
     task = find_task(settings.task or data.dataset.task)(data.dataset, settings)
-    recipe = read_recipe(settings.augment)
     with prepared(settings, device):
         learner = _learner(settings, task, data, listener)
         job = _Job(
@@ -132,9 +135,11 @@ def show_augmented(settings: Settings, path: Path) -> None:
     from edgecv.training.preview import save_preview
 
     listener = Listener()
+    trainable(settings.architecture)
+    recipe = read_recipe(settings.augment)
+    writable_folder(path)
     data = read_data(settings, listener)
     task = find_task(settings.task or data.dataset.task)(data.dataset, settings)
-    recipe = read_recipe(settings.augment)
     with prepared(settings, "cpu"):
         learner = _learner(settings, task, data, listener)
         streams = _streams(settings, task, learner, recipe, data, None)

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from edgecv.architecture import Architecture
 from edgecv.data.samples import Dataset, DataTask, Part, Sample
-from edgecv.errors import TrainingError
+from edgecv.errors import OptionError, TrainingError
+from edgecv.registry import load_architecture
 
 if TYPE_CHECKING:
     import keras
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from edgecv.pictures import Placement
     from edgecv.training.settings import Settings
 
-__all__ = ["TrainingTask", "find_task", "monitored"]
+__all__ = ["TrainingTask", "find_task", "monitored", "trainable"]
 
 
 class TrainingTask(Protocol):
@@ -80,6 +82,22 @@ def find_task(name: str) -> type[TrainingTask]:
     module, _, attribute = _TASKS[name].partition(":")
     found: type[TrainingTask] = getattr(importlib.import_module(module), attribute)
     return found
+
+
+def trainable(name: str) -> Architecture:
+    """Return an architecture that can be trained.
+
+    Raises:
+        UnknownNameError: There is none of this name.
+        OptionError: It is no classifier: heads of tasks are put on those.
+    """
+    architecture = load_architecture(name)
+    if architecture.task != "classification":
+        raise OptionError(
+            f"{name} is a {architecture.task} network, which edgecv cannot train. "
+            "Choose a classifier of 'edgecv list architectures'."
+        )
+    return architecture
 
 
 def monitored(task: TrainingTask, parts: Mapping[Part, object]) -> str:

@@ -183,7 +183,7 @@ def refused(kind: type[EdgecvError], message: str, options: Settings) -> None:
 def test_a_detector_cannot_classify() -> None:
     refused(
         OptionError,
-        "yolo_v3_tiny is a detection network: it cannot learn classification. "
+        "yolo_v3_tiny is a detection network, which edgecv cannot train. "
         "Choose a classifier of 'edgecv list architectures'.",
         settings("yolo_v3_tiny"),
     )
