@@ -38,7 +38,7 @@ class DivergedError(TrainingError):
         self.what = what
         kept = f"The checkpoint of epoch {epochs} is kept." if epochs else "No epoch is done."
         again = "Train into another -o" if epochs else "Train again with --force"
-        super().__init__(f"{what}. {kept} {again} and --{option} below {rate:g}.")
+        super().__init__(f"{what}. {kept} {again} and with --{option} below {rate:g}.")
 
 
 @dataclass(frozen=True, kw_only=True)

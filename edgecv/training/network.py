@@ -36,7 +36,7 @@ class Learner:
 
     Attributes:
         network: Trained in place; further outputs are auxiliary ones.
-        deployable: What is saved: the same layers, without auxiliary outputs.
+        deployable: What is saved: the same layers, without auxiliary outputs, loss and optimizer.
         info: What `edgecv.deploy` has to know of it.
         pretrained: Whether its base has learnt before.
         auxiliary_weight: Weight of the auxiliary outputs' losses.
@@ -110,7 +110,7 @@ def make_learner(settings: Settings, task: TrainingTask, *, classes: int) -> Lea
         info = replace(info, preprocess=for_whole_pictures(info.preprocess))
     return Learner(
         network=network,
-        deployable=without_auxiliary(network),
+        deployable=_to_save(network),
         info=info,
         pretrained=base is not None,
         auxiliary_weight=architecture.auxiliary_weight or 0.0,
@@ -235,3 +235,11 @@ def _set_dropout(network: "keras.Model", rate: float | None) -> None:
     for layer in network.layers:
         if rate is not None and isinstance(layer, layers.Dropout):
             layer.rate = rate
+
+
+def _to_save(network: "keras.Model") -> "keras.Model":
+    """Return a network of the same layers that will not be compiled: files would hold the optimizer, too."""
+    import keras
+
+    outputs = without_auxiliary(network).outputs
+    return keras.Model(network.inputs[0], outputs[0] if len(outputs) == 1 else outputs, name=network.name)
