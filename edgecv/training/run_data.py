@@ -60,13 +60,7 @@ def read_data(settings: Settings, listener: Listener) -> RunData:
     dataset = _readable(dataset, settings, listener)
     if dataset.skipped:
         listener.note(f"{dataset.skipped} broken labels or pictures are left out")
-    found = split(dataset, ratios=settings.split, seed=settings.seed)
-    if found.left_out:
-        listener.note(f"{len(found.left_out)} pictures are left out: the test or validation part has them, too")
-    parts = dict(found)
-    if settings.per_class is not None:
-        for part in ("train", "val"):
-            parts[part] = _per_class(parts[part], settings.per_class, settings.seed)
+    parts = _parts(dataset, settings, listener)
     if not parts["train"]:
         raise DataError(f"Nothing is left of {dataset.path!r} to train on. Change --split or give more pictures.")
     if len(parts["train"]) < settings.batch:
@@ -84,7 +78,7 @@ def data_of_run(path: Path, *, data: str | None = None) -> tuple[Dataset, Mappin
     settings = Settings.from_json(read_run(path)["settings"])
     dataset = open_data(data or settings.data, format=settings.format, skip_broken=settings.skip_broken)
     dataset = _readable(dataset, settings, Listener())
-    return dataset, split(dataset, ratios=settings.split, seed=settings.seed)
+    return dataset, _parts(dataset, settings, Listener())
 
 
 def _readable(dataset: Dataset, settings: Settings, listener: Listener) -> Dataset:
@@ -96,6 +90,17 @@ def _readable(dataset: Dataset, settings: Settings, listener: Listener) -> Datas
     dataset = without(dataset, problems)
     check_trainable(dataset)
     return dataset
+
+
+def _parts(dataset: Dataset, settings: Settings, listener: Listener) -> dict[Part, tuple[Sample, ...]]:
+    found = split(dataset, ratios=settings.split, seed=settings.seed)
+    if found.left_out:
+        listener.note(f"{len(found.left_out)} pictures are left out: the test or validation part has them, too")
+    parts = dict(found)
+    if settings.per_class is not None:
+        for part in ("train", "val"):
+            parts[part] = _per_class(parts[part], settings.per_class, settings.seed)
+    return parts
 
 
 def _per_class(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...]:

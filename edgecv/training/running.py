@@ -182,7 +182,7 @@ def _run(job: _Job, *, resume: bool, cache_bytes: int | None) -> RunResult:
     ended = bool(progress.stopped) or progress.epoch >= job.settings.epochs
     if ended:
         job.listener.note(f"the run has ended after epoch {progress.epoch}; it is evaluated and drawn again")
-    with _telling_the_end(job, document, progress):
+    with _telling_the_end(job, document):
         if not ended:
             fit(
                 job.settings,
@@ -225,32 +225,33 @@ def _check_same(job: _Job, document: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _telling_the_end(job: _Job, document: Mapping[str, Any], progress: Progress) -> Iterator[None]:
+def _telling_the_end(job: _Job, document: Mapping[str, Any]) -> Iterator[None]:
     """Note in run.json how a run has ended, where it has not reached its end."""
     from edgecv.training.loop import DivergedError
 
     try:
         yield
     except KeyboardInterrupt:
-        _note_end(job.run_dir, document, progress, "interrupted")
+        kept = _note_end(job.run_dir, document, "interrupted")
         job.listener.note(
-            f"interrupted, {progress.epoch} epochs are kept; go on with: edgecv train --resume -o {job.run_dir.path}"
+            f"interrupted, {kept} epochs are kept; go on with: edgecv train --resume -o {job.run_dir.path}"
         )
         raise
     except DivergedError as error:
-        _note_end(job.run_dir, document, progress, DIVERGED, error.what)
+        _note_end(job.run_dir, document, DIVERGED, error.what)
         raise
     except EdgecvError as error:
-        _note_end(job.run_dir, document, progress, "failed", str(error))
+        _note_end(job.run_dir, document, "failed", str(error))
         raise
 
 
-def _note_end(
-    run_dir: RunDir, document: Mapping[str, Any], progress: Progress, state: str, reason: str | None = None
-) -> None:
+def _note_end(run_dir: RunDir, document: Mapping[str, Any], state: str, reason: str | None = None) -> int:
+    """Write the state, and return how many epochs the checkpoint keeps: an epoch may have ended without one."""
+    kept = (read_progress(run_dir.checkpoint) or Progress()).epoch
     # Where the disk is full this fails, too; what has happened is told all the same.
     with contextlib.suppress(OutputError):
-        run_dir.write_record({**document, "state": state, "reason": reason, "epochs": progress.epoch})
+        run_dir.write_record({**document, "state": state, "reason": reason, "epochs": kept})
+    return kept
 
 
 def _learner(settings: Settings, task: TrainingTask, data: RunData, listener: Listener) -> "Learner":

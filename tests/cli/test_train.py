@@ -367,7 +367,8 @@ def test_a_checkpoint_or_model_too_large_for_the_disk_keeps_the_old_one(begun: P
     assert done.stderr.splitlines()[-1].startswith(f"Error: Cannot write '{begun}/")
     assert (model.read_bytes(), checkpoint.read_bytes()) == both
     assert not list(begun.rglob(".edgecv-tmp-*"))
-    assert json.loads((begun / "run.json").read_text())["state"] == "failed"
+    record = json.loads((begun / "run.json").read_text())
+    assert (record["state"], record["epochs"]) == ("failed", 2)
 
 
 @pytest.fixture
