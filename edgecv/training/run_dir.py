@@ -10,10 +10,12 @@ pictures/            a few of the data, on which exports are verified beside the
 plots/               losses, metrics, confusion matrix, predictions beside truth
 """
 
+import contextlib
 import csv
+import fcntl
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ DIVERGED = "diverged"  # the state of a run whose loss is no number any more
 
 _RECORD = "run.json"
 _PICTURES = "pictures"
+_LOCK = ".lock"
 _MODEL = "model.keras"
 
 Row = Mapping[str, Any]
@@ -144,6 +147,25 @@ class RunDir:
             for number, picture in enumerate(pictures):
                 Image.fromarray(picture.pixels).save(temporary / _PICTURES / f"{number}.png")
             (temporary / _RECORD).write_text(_json(document), encoding="utf-8")
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the run within the block: two processes would write one history.
+
+        The system lets go of it when the process ends, in whatever way.
+
+        Raises:
+            TrainingError: Another process holds it.
+        """
+        with (self.path / _LOCK).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise TrainingError(
+                    f"The run {str(self.path)!r} is being trained by another process. Wait for it, or choose "
+                    "another -o."
+                ) from error
+            yield
 
     def write_record(self, document: Mapping[str, Any]) -> None:
         """Write run.json."""

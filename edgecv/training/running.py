@@ -169,13 +169,18 @@ def _check_goes_on(run_dir: RunDir, settings: Settings) -> None:
 def _run(job: _Job, *, resume: bool, cache_bytes: int | None) -> RunResult:
     streams = _streams(job.settings, job.task, job.learner, job.recipe, job.data, cache_bytes)
     document = _document(job)
+    if not resume:
+        job.run_dir.create(document, _few_pictures(job.data))
+    with job.run_dir.held():
+        return _held_run(job, streams, document, resume=resume)
+
+
+def _held_run(job: _Job, streams: "Mapping[Part, Stream]", document: dict[str, Any], *, resume: bool) -> RunResult:
     progress = Progress()
     if resume:
         _check_same(job, document)
         progress = read_progress(job.run_dir.checkpoint) or progress
         job.run_dir.write_record(document)
-    else:
-        job.run_dir.create(document, _few_pictures(job.data))
     from edgecv.training.loop import fit  # with Keras, which `prepared` imports quietly
     from edgecv.training.saving import save_learner
 

@@ -89,3 +89,13 @@ def test_a_damaged_run_json_is_one_line(tmp_path: Path, content: str, why: str) 
     message = f"{str(tmp_path / 'run.json')!r} is damaged: {why}. Train again with --force."
     with pytest.raises(TrainingError, match=f"^{re.escape(message)}$"):
         read_run(tmp_path)
+
+
+def test_a_run_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    run.create({"settings": {}})
+    expected = f"The run {str(run.path)!r} is being trained by another process. Wait for it, or choose another -o."
+    with run.held(), pytest.raises(TrainingError, match=f"^{re.escape(expected)}$"), RunDir(run.path).held():
+        pass
+    with run.held():
+        pass
