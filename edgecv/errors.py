@@ -13,6 +13,8 @@
     ├── DataError                       labelled data cannot be read or used
     │   └── BrokenDataError             some of its labels are broken (edgecv.data.problems)
     ├── TrainingError                   training cannot begin, or not go on
+    │   └── DivergedError               its loss is no number any more (edgecv.training.loop)
+    │   └── DivergedError               the loss is no number any more (edgecv.training.loop)
     ├── ArtifactError                   an artifact cannot be read
     │   └── DigestError                 an artifact is damaged: its digest disagrees
     ├── DeviceError                     a device or provider that was asked for does not run
