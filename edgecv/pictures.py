@@ -19,17 +19,28 @@ from PIL import Image, UnidentifiedImageError
 from edgecv.errors import OptionError, PictureError
 from edgecv.preprocess import LETTERBOX_GREY, Fit
 
-__all__ = ["Picture", "Placement", "find_pictures", "fit_picture", "picture_of_array", "place", "read_picture"]
+__all__ = [
+    "ORIENTATION",
+    "PICTURE_SUFFIXES",
+    "Picture",
+    "Placement",
+    "find_pictures",
+    "fit_picture",
+    "picture_formats",
+    "picture_of_array",
+    "place",
+    "read_picture",
+]
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 # Formats that Pillow decodes by itself; EPS, for one, would start another program.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
-_SUFFIXES = frozenset(
+PICTURE_SUFFIXES = frozenset(
     ".avif .bmp .gif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()  # noqa: SIM905
 )
 _VIDEO = re.compile(r"camera:\d+|\w+://.*|.*\.(avi|m4v|mkv|mov|mp4|mpe?g|webm)", re.IGNORECASE)
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112  # EXIF's tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -146,6 +157,13 @@ def find_pictures(sources: Iterable[str | Path]) -> list[str]:
     return [picture for source in sources for picture in _pictures_of(str(source))]
 
 
+@functools.cache
+def picture_formats() -> tuple[str, ...]:
+    """Return the formats, by Pillow's names, that edgecv reads and this Pillow can decode."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
 def read_picture(path: str | Path) -> Picture:
     """Read a picture; of an animation, the first frame.
 
@@ -160,7 +178,7 @@ def read_picture(path: str | Path) -> Picture:
         # Pillow warns of damaged EXIF data and of large pictures that it opens all the same.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_formats()) as image:
+            with Image.open(path, formats=picture_formats()) as image:
                 _mend_transparency(image, source)
                 image.load()
                 return Picture(np.array(_rgb(_upright(image), source)), source)
@@ -266,7 +284,9 @@ def _pictures_of(source: str) -> list[str]:
 
 def _pictures_in(folder: Path, source: str) -> list[str]:
     try:
-        found = sorted(str(file) for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES and _visible(file))
+        found = sorted(
+            str(file) for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and _visible(file)
+        )
     except OSError as error:
         raise PictureError(f"Folder {source!r} cannot be read: {error.strerror}. Name another one.") from error
     if not found:
@@ -276,12 +296,6 @@ def _pictures_in(folder: Path, source: str) -> list[str]:
 
 def _visible(file: Path) -> bool:
     return file.is_file() and not file.name.startswith(".")
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _mend_transparency(image: Image.Image, source: str) -> None:
@@ -296,7 +310,7 @@ def _mend_transparency(image: Image.Image, source: str) -> None:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        turn = _TURNS.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # viewers, too, show a picture with damaged EXIF data as it lies
         return image
     return image if turn is None else image.transpose(turn)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from edgecv.pictures import _ORIENTATION, _SUFFIXES, _formats, read_picture
+from edgecv.pictures import ORIENTATION, PICTURE_SUFFIXES, picture_formats, read_picture
 
 __all__ = ["is_picture_name", "picture_size", "visible"]
 
@@ -18,7 +18,7 @@ _LYING = range(5, 9)  # orientations that swap width and height
 
 def is_picture_name(name: str) -> bool:
     """Tell from a file's suffix whether it should be a picture that edgecv reads."""
-    return name[name.rfind(".") :].lower() in _SUFFIXES if "." in name else False
+    return name[name.rfind(".") :].lower() in PICTURE_SUFFIXES if "." in name else False
 
 
 def visible(name: str) -> bool:
@@ -36,9 +36,9 @@ def picture_size(path: Path) -> tuple[int, int]:
         # Pillow warns of damaged EXIF data and of large pictures; those who decode them say what is wrong.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_formats()) as image:
+            with Image.open(path, formats=picture_formats()) as image:
                 width, height = image.size
-                lying = any(key in image.info for key in _EXIF) and image.getexif().get(_ORIENTATION) in _LYING
+                lying = any(key in image.info for key in _EXIF) and image.getexif().get(ORIENTATION) in _LYING
     except (
         Exception
     ):  # Pillow raises a dozen types on damaged headers; decoding gives the message of the one that it is
