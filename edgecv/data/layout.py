@@ -3,13 +3,13 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from edgecv.data.samples import Part
+from edgecv.data.samples import PARTS, Part
 from edgecv.errors import DataError, OptionError
 from edgecv.labels import read_labels
 
-__all__ = ["class_names", "entries", "part_of"]
+__all__ = ["class_names", "entries", "part_of", "rank"]
 
-_PARTS: dict[str, Part] = {
+_WORDS: dict[str, Part] = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -25,7 +25,12 @@ _CLASS_FILES = ("classes.txt", "labels.txt")
 
 def part_of(word: str) -> Part | None:
     """Return the part that a folder, file or cell of this name stands for; None where it is another word."""
-    return _PARTS.get(word.strip().lower())
+    return _WORDS.get(word.strip().lower())
+
+
+def rank(part: Part | None) -> int:
+    """Return the place of a part in their order; what is in none comes with the training part."""
+    return PARTS.index(part or "train")
 
 
 def class_names(folder: Path, *, but: Collection[Path] = ()) -> tuple[str, ...] | None:

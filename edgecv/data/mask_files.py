@@ -12,7 +12,8 @@ from edgecv.pictures import Picture
 
 __all__ = ["IGNORED", "MASK_SUFFIXES", "MaskSource", "read_mask"]
 
-IGNORED = 255  # pixels of no class, as in Pascal VOC
+# Pixels of no class: borders between objects in Pascal VOC, unlabelled ones in Cityscapes.
+IGNORED = 255
 
 # JPEG and its kin blur class numbers.
 MASK_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff")

@@ -3,16 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
 from edgecv.pictures import Picture, read_picture
 
-__all__ = ["ArraySource", "Box", "DataTask", "Dataset", "FileSource", "Part", "PictureSource", "Sample"]
+__all__ = ["PARTS", "ArraySource", "Box", "DataTask", "Dataset", "FileSource", "Part", "PictureSource", "Sample"]
 
 DataTask = Literal["classification", "localisation", "detection", "segmentation"]
 Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = get_args(Part)  # in the order in which they are used
 
 
 class PictureSource(Protocol):

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgecv.data.samples import ArraySource, Dataset, FileSource, Part, PictureSource, Sample
+from edgecv.data.samples import PARTS, ArraySource, Dataset, FileSource, Part, PictureSource, Sample
 from edgecv.errors import OptionError, PictureError
 
-__all__ = ["PARTS", "Split", "parse_ratios", "split"]
+__all__ = ["Split", "parse_ratios", "split"]
 
-PARTS: tuple[Part, ...] = ("train", "val", "test")
 Ratios = tuple[float, float, float]
 
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from edgecv.data.mask_files import IGNORED
 from edgecv.data.picture_files import picture_size
-from edgecv.data.samples import ArraySource, Dataset, FileSource, Sample
-from edgecv.data.splitting import PARTS
+from edgecv.data.samples import PARTS, ArraySource, Dataset, FileSource, Sample
 from edgecv.data.threads import in_threads
 
 __all__ = ["Quantiles", "Statistics", "count", "count_parts"]

@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from edgecv.data.mask_files import IGNORED
 from edgecv.evaluation.average_precision import mean
 
-__all__ = ["IGNORED", "PixelCounts", "Segmentation"]
+__all__ = ["PixelCounts", "Segmentation"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-# The label of pixels that nobody judges: borders between objects in Pascal VOC, unlabelled ones in Cityscapes.
-IGNORED = 255
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,15 +1,14 @@
 """Which pictures of a data set to measure on."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 from edgecv.data.samples import Dataset, Part, Sample
 from edgecv.data.splitting import split
 
-__all__ = ["PARTS", "ChosenPart", "select", "spread"]
+__all__ = ["ChosenPart", "select", "spread"]
 
 ChosenPart = Literal["test", "val", "train", "all"]
-PARTS: tuple[ChosenPart, ...] = get_args(ChosenPart)
 
 Ratios = tuple[float, float, float]
 

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from edgecv.data.mask_files import IGNORED
 from edgecv.data.samples import Box, Dataset, Sample
 from edgecv.errors import DataError
 from edgecv.evaluation.answers import Answers
@@ -13,7 +14,7 @@ from edgecv.evaluation.classification import RANKS, classification
 from edgecv.evaluation.detection import detection
 from edgecv.evaluation.localisation import localisation
 from edgecv.evaluation.scenes import Found, Scene, Truth
-from edgecv.evaluation.segmentation import IGNORED, PixelCounts
+from edgecv.evaluation.segmentation import PixelCounts
 from edgecv.results import Prediction
 
 __all__ = ["MEASURES", "Measured", "check_labels"]

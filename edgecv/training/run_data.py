@@ -11,8 +11,8 @@ import numpy as np
 from edgecv.data.checking import check_pictures, check_trainable, without
 from edgecv.data.problems import BrokenDataError
 from edgecv.data.reading import open_data
-from edgecv.data.samples import ArraySource, Dataset, FileSource, Part, PictureSource, Sample
-from edgecv.data.splitting import PARTS, split
+from edgecv.data.samples import PARTS, ArraySource, Dataset, FileSource, Part, PictureSource, Sample
+from edgecv.data.splitting import split
 from edgecv.errors import DataError
 from edgecv.training.listener import Listener
 from edgecv.training.run_dir import read_run

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecv import __version__
-from edgecv.data.splitting import PARTS
+from edgecv.data.samples import PARTS
 from edgecv.errors import EdgecvError, OutputError, TrainingError
 from edgecv.files import writable_folder
 from edgecv.pictures import Picture

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from edgecv.data.reading import open_data
-from edgecv.data.samples import ArraySource, Box, Dataset, FileSource, Part, Sample
-from edgecv.data.splitting import PARTS, Ratios, Split, parse_ratios, split
+from edgecv.data.samples import PARTS, ArraySource, Box, Dataset, FileSource, Part, Sample
+from edgecv.data.splitting import Ratios, Split, parse_ratios, split
 from edgecv.errors import OptionError
 
 

@@ -19,7 +19,7 @@ from typing import ClassVar
 
 from edgecv.data.checking import Checks
 from edgecv.data.formats.csv_table import Row, Table, looks_like_labels, read_table
-from edgecv.data.layout import class_names, entries, part_of
+from edgecv.data.layout import class_names, entries, part_of, rank
 from edgecv.data.picture_files import picture_size, visible
 from edgecv.data.problems import Problems
 from edgecv.data.samples import Box, Dataset, DataTask, FileSource, Part, Sample
@@ -212,7 +212,7 @@ def _chosen(path: Path) -> list[tuple[Path, Part | None]]:
     if len(files) > 1 and (None in parts or len(set(parts)) < len(parts)):
         names = ", ".join(str(file.relative_to(path)) for file, _ in files)
         raise DataError(f"{str(path)!r} holds several CSV files: {names}. Name one of them.")
-    return sorted(files, key=lambda pair: ("train", "val", "test").index(pair[1] or "train"))
+    return sorted(files, key=lambda pair: rank(pair[1]))
 
 
 def _told_size(row: Row) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@
 Classes are numbered in the order of their names as text, unless ``classes.txt`` or ``labels.txt`` gives an order.
 """
 
+import errno
 import itertools
 import os
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from edgecv.data.checking import Checks
-from edgecv.data.layout import class_names, entries, part_of
+from edgecv.data.layout import class_names, entries, part_of, rank
 from edgecv.data.picture_files import is_picture_name, visible
 from edgecv.data.problems import Problems
 from edgecv.data.samples import Dataset, FileSource, Part, Sample
@@ -76,7 +77,7 @@ def _roots(path: Path) -> list[_Root]:
     # A class may be called "train": parts are all parts, and hold no pictures themselves but class folders.
     parts = [_Root(folder, part_of(folder.name)) for folder in folders]
     if parts and all(root.part and _folders(root.path) for root in parts):
-        return sorted(parts, key=lambda root: ("train", "val", "test").index(root.part or "train"))
+        return sorted(parts, key=lambda root: rank(root.part))
     return [_Root(path)]
 
 
@@ -130,15 +131,25 @@ def _files(folder: Path, problems: Problems | None) -> Iterator[str]:
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _files(Path(entry.path), problems)
-        elif is_picture_name(entry.name) and entry.is_file():
+        elif is_picture_name(entry.name) and _is_file(entry):
             yield entry.path
         elif problems is not None:
             problems.add(entry.path, None, _why_not(entry))
 
 
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_file()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False  # a link to itself
+
+
 def _why_not(entry: "os.DirEntry[str]") -> str:
     if entry.is_symlink():
-        return "is a link to a folder, which is not followed" if entry.is_dir() else "is a link to nothing"
+        there = Path(entry.path).is_dir()  # the entry itself would raise for a link to itself
+        return "is a link to a folder, which is not followed" if there else "is a link to nothing"
     return "is no picture that edgecv reads, by its suffix"
 
 

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from edgecv.data.checking import Checks
-from edgecv.data.layout import class_names, entries, part_of
+from edgecv.data.layout import class_names, entries, part_of, rank
 from edgecv.data.problems import Problems
 from edgecv.data.samples import ArraySource, Dataset, Part, Sample
 from edgecv.errors import DataError
@@ -107,15 +107,13 @@ def _pairs(path: Path) -> list[_Pair]:
             f"{str(path)!r} holds {len(words)} data sets ({', '.join(map(repr, words))}). "
             "Put the files of one into a folder of its own."
         )
-    return [_pair(part, files) for (_, part), files in sorted(found.items(), key=lambda item: _rank(item[0][1]))]
+    return [
+        _pair(part, files) for (_, part), files in sorted(found.items(), key=lambda item: rank(part_of(item[0][1])))
+    ]
 
 
 def _key(match: re.Match[str]) -> tuple[str, str]:
     return match["before"], match["part"].lower()
-
-
-def _rank(word: str) -> int:
-    return ("train", "val", "test").index(part_of(word) or "train")
 
 
 def _pair(word: str, files: dict[str, Path]) -> _Pair:

@@ -16,11 +16,11 @@ from typing import ClassVar
 import numpy as np
 
 from edgecv.data.checking import Checks
-from edgecv.data.layout import class_names, entries, part_of
+from edgecv.data.layout import class_names, entries, part_of, rank
 from edgecv.data.mask_files import IGNORED, MASK_SUFFIXES, MaskSource, read_mask
 from edgecv.data.picture_files import is_picture_name, picture_size, visible
 from edgecv.data.problems import Problems
-from edgecv.data.samples import Dataset, FileSource, Part, Sample
+from edgecv.data.samples import PARTS, Dataset, FileSource, Part, Sample
 from edgecv.data.threads import in_threads
 from edgecv.errors import DataError, PictureError
 
@@ -121,7 +121,7 @@ def _pairs(path: Path) -> list[_Pair]:
         parted = [(part, folder) for folder in entries(here.pictures) if (part := part_of(folder.name))]
         below = [_Pair(folder, here.masks / folder.name, part) for part, folder in parted if folder.is_dir()]
         found = below or [here]
-    return sorted(found, key=lambda pair: ("train", "val", "test").index(pair.part or "train"))
+    return sorted(found, key=lambda pair: rank(pair.part))
 
 
 def _pair(folder: Path) -> _Pair | None:
@@ -172,7 +172,7 @@ def _by_stem(folder: Path, problems: Problems) -> dict[str, Path]:
 
 def _listed(path: Path) -> Iterator[tuple[str, Part, Path, int]]:
     """Yield what VOC's lists say: a picture's name, its part, file and line."""
-    for part in ("train", "val", "test"):
+    for part in PARTS:
         file = path / "ImageSets" / "Segmentation" / f"{part}.txt"
         if file.is_file():
             for line, text in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").split("\n"), start=1):

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from edgecv.data.checking import Checks
-from edgecv.data.layout import part_of
+from edgecv.data.layout import part_of, rank
 from edgecv.data.problems import Problems
 from edgecv.data.samples import Box, Dataset, DataTask, Part, Sample
 from edgecv.data.tfrecords import TfRecords
@@ -276,7 +276,7 @@ def _splits(splits: Mapping[str, Any]) -> list[tuple[str, Part | None]]:
     """Return the splits that are parts, training first; all, without a part, where none is."""
     parts = [(split, part) for split in splits if (part := part_of(split))]
     if parts:
-        return sorted(parts, key=lambda pair: ("train", "val", "test").index(pair[1]))
+        return sorted(parts, key=lambda pair: rank(pair[1]))
     return [(split, None) for split in splits]
 
 

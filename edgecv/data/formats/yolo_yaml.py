@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecv.data.samples import Part
+from edgecv.data.samples import PARTS, Part
 from edgecv.errors import DataError
 
 if TYPE_CHECKING:
     from yaml.nodes import Node
 
 __all__ = ["DataYaml", "Place", "read_data_yaml"]
-
-_PARTS: tuple[Part, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def read_data_yaml(file: Path) -> DataYaml:
     if "validation" in values and "val" not in values:
         nodes["val"], values["val"] = nodes["validation"], values["validation"]
     root = _root(file, values.get("path"))
-    parts = {part: places for part in _PARTS if (places := _places(file, root, nodes.get(part), values.get(part)))}
+    parts = {part: places for part in PARTS if (places := _places(file, root, nodes.get(part), values.get(part)))}
     if not parts:
         raise DataError(f"{str(file)!r} names neither train nor val nor test. Give it one, a folder of pictures.")
     return DataYaml(file, root, parts, _names(file, nodes, values))

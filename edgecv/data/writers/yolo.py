@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from edgecv.data.samples import Box, Part
+from edgecv.data.samples import PARTS, Box, Part
 from edgecv.data.writers.base import Page
 from edgecv.extras import require
 
@@ -45,7 +45,7 @@ class YoloWriter:
             label.write_text("".join(f"{line}\n" for line in _lines(page, polygons)))
         used = {page.part or "train" for page in pages}
         # Without "path", Ultralytics starts at the file's own folder, wherever that is moved.
-        document: dict[str, Any] = {part: f"images/{part}" for part in ("train", "val", "test") if part in used}
+        document: dict[str, Any] = {part: f"images/{part}" for part in PARTS if part in used}
         document["names"] = dict(enumerate(classes))
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
         (root / "data.yaml").write_text(text, encoding="utf-8")
