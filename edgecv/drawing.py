@@ -1,7 +1,10 @@
 """Boxes, masks and captions drawn on pictures: the same for answers of networks and for labels."""
 
 import colorsys
+import functools
+import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +27,27 @@ def class_colour(number: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
+@functools.cache
 def font_of(size: float) -> Font:
-    """Return the font, in a size in pixels."""
+    """Return the font, in a size in pixels.
+
+    Pillow's own has no letters beyond ASCII: names of classes want one that has, where there is one.
+    """
+    for name in _fonts():
+        try:
+            return ImageFont.truetype(name, size=size)
+        except OSError:  # it is not there
+            continue
     return ImageFont.load_default(size=size)
+
+
+def _fonts() -> list[str]:
+    """Return fonts with the letters of many languages: the system's, and the one that matplotlib brings."""
+    names = ["DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf"]
+    found = importlib.util.find_spec("matplotlib")
+    if found is None or found.origin is None:
+        return names
+    return [*names, str(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / names[0])]
 
 
 def shown_larger(pixels: Pixels) -> tuple[Image.Image, int]:
