@@ -1,6 +1,7 @@
 """Pictures of a run: how losses and metrics went, and what the network answers beside the truth."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,8 @@ def _draw_answer(
     said = (answer["label"] or str(answer["class"])) if found else _NOTHING
     right = said == name
     text = f"{said} {score:.2f}" if right else f"{said} {score:.2f}\nis {name}"
-    axis.set_title(text, color=_RIGHT if right else _WRONG, fontsize=9)
+    title = axis.set_title(text, color=_RIGHT if right else _WRONG, fontsize=9)
+    title.set_parse_math(False)  # a dollar in a name is a dollar
     for box in sample.boxes:
         _draw_box(axis, (box.x1, box.y1, box.x2, box.y2), "white", "--")
     if found and "box" in answer:
@@ -120,5 +122,7 @@ def _curves(run_dir: RunDir, what: str, history: Sequence[Mapping[str, Any]], na
 
 
 def _save(run_dir: RunDir, name: str, figure: Any) -> None:
-    with replace_whole(run_dir.plots / f"{name}.png") as temporary:
+    with replace_whole(run_dir.plots / f"{name}.png") as temporary, warnings.catch_warnings():
+        # Of letters that its font lacks; they become boxes.
+        warnings.simplefilter("ignore")
         figure.savefig(temporary, format="png", dpi=110)
