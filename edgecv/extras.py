@@ -70,6 +70,7 @@ def import_keras() -> None:
             ) from error
         raise MissingExtraError("Keras", backend, "export") from error
     except Exception as error:  # what half an installation raises, or Keras on a backend that it does not know
+        _pass_on_interruption(error)
         if other:
             raise OptionError(
                 f"KERAS_BACKEND is {other!r}, but Keras says: {one_line(error)}. Unset KERAS_BACKEND."
@@ -78,3 +79,16 @@ def import_keras() -> None:
             f"Keras is installed but cannot be imported: {type(error).__name__}: {one_line(error)}. "
             "Run: pip install --force-reinstall 'edgecv[export]'"
         ) from error
+
+
+def _pass_on_interruption(error: BaseException) -> None:
+    """Raise the interruption that an error stands for: compiled modules turn ctrl-C into an ImportError.
+
+    Raises:
+        KeyboardInterrupt: It was one.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        cause = cause.__cause__ or cause.__context__

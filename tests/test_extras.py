@@ -93,3 +93,25 @@ def test_a_keras_that_cannot_start_is_one_line(
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text(code)
     assert imported(PYTHONPATH=str(tmp_path), KERAS_BACKEND=backend) == message
+
+
+def test_ctrl_c_while_a_compiled_module_starts_is_no_broken_keras(tmp_path: Path) -> None:
+    (tmp_path / "keras").mkdir()
+    # What a module written in C++ makes of it.
+    (tmp_path / "keras" / "__init__.py").write_text(
+        "try:\n    raise KeyboardInterrupt\n"
+        "except KeyboardInterrupt as error:\n    raise ImportError('initialization failed') from error\n"
+    )
+    code = (
+        "from edgecv.extras import import_keras\n"
+        "try:\n    import_keras()\nexcept KeyboardInterrupt:\n    print('interrupted')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
