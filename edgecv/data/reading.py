@@ -30,6 +30,8 @@ _FORMATS = {
     "masks": "edgecv.data.formats.masks:Masks",
     "tfds": "edgecv.data.formats.tfds:Tfds",
 }
+# What a file that no format recognises is meant to be.
+_BY_SUFFIX = {".csv": "csv", ".json": "coco", ".xml": "voc", ".yaml": "yolo", ".yml": "yolo"}
 _TFDS = "tfds:"
 _SHOWN = 5  # entries of a folder that a message names
 
@@ -55,8 +57,8 @@ def open_data(path: str, *, format: str | None = None, skip_broken: bool = False
     """
     problems = Problems()
     try:
-        if not path.startswith(_TFDS) and format != "tfds" and not Path(path).exists():
-            raise DataError(f"There are no data at {path!r}. Name a folder, a file of labels, or tfds:NAME.")
+        if not path.startswith(_TFDS) and format != "tfds":
+            _check_there(path)
         chosen = _load(format) if format else _recognise(path)
         dataset = chosen.read(Path(path), problems)
     except OSError as error:
@@ -67,6 +69,15 @@ def open_data(path: str, *, format: str | None = None, skip_broken: bool = False
         why = f": all labels are broken, the first at {problems.found[0]}" if problems else ""
         raise DataError(f"{path!r} holds no labelled picture{why}. Name data that do.")
     return dataclasses.replace(dataset, path=path, skipped=len(problems))
+
+
+def _check_there(path: str) -> None:
+    where = Path(path)
+    # An empty name, which a variable that is not set leaves behind, is no name of the current folder.
+    if not path or not where.exists():
+        raise DataError(f"There are no data at {path!r}. Name a folder, a file of labels, or tfds:NAME.")
+    if not (where.is_file() or where.is_dir()):  # a pipe or a device: several looks at it would wait for ever
+        raise DataError(f"{path!r} is neither a file nor a folder. Name a folder, a file of labels, or tfds:NAME.")
 
 
 @functools.cache
@@ -84,6 +95,9 @@ def _recognise(path: str) -> Format:
     if fitting:
         names = " and ".join([", ".join(fitting[:-1]), fitting[-1]])
         raise DataError(f"{path!r} can be read as {names}. Say which with --format {fitting[0]}, for example.")
+    suffix = Path(path).suffix.lower()
+    if Path(path).is_file() and suffix in _BY_SUFFIX:
+        return _load(_BY_SUFFIX[suffix])  # which says what is wrong with it
     raise _fits_nothing(path)
 
 

@@ -100,12 +100,14 @@ def test_hidden_files_and_clutter_are_left_aside_and_others_told(save: Save, tmp
         (tmp_path / name).write_text("x")
     (tmp_path / "dog/gone.png").symlink_to("nowhere.png")
     (tmp_path / "dog/loop").symlink_to(tmp_path)
+    (tmp_path / "dog/ring.png").symlink_to("ring.png")
     dataset = read(
         tmp_path,
         f"{tmp_path / 'stray.png'}: is a picture in no folder of a class",
         f"{tmp_path / 'cat/notes.txt'}: is no picture that edgecv reads, by its suffix",
         f"{tmp_path / 'dog/gone.png'}: is a link to nothing",
         f"{tmp_path / 'dog/loop'}: is a link to a folder, which is not followed",
+        f"{tmp_path / 'dog/ring.png'}: is a link to nothing",
     )
     assert len(dataset.samples) == 2
 

@@ -1,5 +1,6 @@
 """The format of data is recognised or refused in one line; every broken label is told."""
 
+import os
 import re
 import subprocess
 import sys
@@ -55,6 +56,41 @@ def test_nothing_at_the_path(tmp_path: Path) -> None:
     path = tmp_path / "nowhere"
     for form in (None, "csv"):
         refused(f"There are no data at {str(path)!r}. Name a folder, a file of labels, or tfds:NAME.", path, form)
+
+
+def test_an_empty_name_is_not_the_current_folder(save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save("cat/1.png")
+    save("dog/1.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"^There are no data at ''\. Name a folder, a file of labels, or tfds:NAME\.$"):
+        open_data("")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    os.mkfifo(path)
+    refused(f"{str(path)!r} is neither a file nor a folder. Name a folder, a file of labels, or tfds:NAME.", path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        (
+            "a.csv",
+            "picture,class\n1.png,Kätzchen\n".encode("latin-1"),
+            "{!r} is no UTF-8 text. Save it as CSV in UTF-8.",
+        ),
+        ("a.json", b"[1, 2]", "{}:1: is no JSON of COCO: Expecting '{{', column 1. Mend it."),
+        ("a.yaml", b"- 1", "{!r} is no data.yaml of YOLO: it has no keys. Name another file."),
+    ],
+    ids=["csv", "json", "yaml"],
+)
+def test_a_file_that_no_format_recognises_is_told_what_is_wrong_with_it_by_its_suffix(
+    name: str, content: bytes, problem: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    refused(problem.format(str(path)), path)
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
