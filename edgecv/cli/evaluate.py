@@ -105,8 +105,11 @@ def _check_outputs(options: Mapping[str, Any]) -> None:
 
         check_plot_path(options["plot"])
     if options["save"] is not None:
+        from edgecv.errors import OptionError
         from edgecv.files import writable_folder
 
+        if options["save"].is_dir():
+            raise OptionError(f"--save {str(options['save'])!r} is a folder. Name a file that ends in .json.")
         writable_folder(options["save"])
 
 
@@ -140,6 +143,8 @@ def _of_network(options: dict[str, Any], given: set[str]) -> "Evaluation":
             say(str(problem))
         raise
     session = _open_artifact(options) if artifact else _open_network(options)
+    if artifact and part == "all" and options["part"] is None:
+        _warn_of_learned(session, dataset)
     thresholds = {name: options[name] if artifact else None for name in ("score_threshold", "iou_threshold")}
     with progress("Evaluating", len(samples)) as step:
         evaluation = run(
@@ -153,6 +158,16 @@ def _of_network(options: dict[str, Any], given: set[str]) -> "Evaluation":
         )
     about = dict(evaluation.about)
     return dataclasses.replace(evaluation, about={**about, "data": {**about["data"], "part": part}})
+
+
+def _warn_of_learned(session: "Session", dataset: "Dataset") -> None:
+    """Say that an artifact may be measured on what its network learned from: it does not know how that was split."""
+    trained = str(session.metadata["weights"]["source"]).startswith("trained")
+    if trained and not dataset.of_part("train"):
+        warn(
+            "All pictures are measured: if the network learned from some of them, --part test takes those that "
+            "`edgecv train` set aside (with its --split and --seed, where given); if not, say --part all."
+        )
 
 
 def _is_artifact(model: str) -> bool:

@@ -76,7 +76,9 @@ class _Document:
             self.content: Any = json.loads(path.read_bytes())
         except OSError as error:
             raise DataError(f"{str(path)!r} cannot be read: {error.strerror}. Name a JSON file.") from error
-        except (ValueError, RecursionError) as error:
+        except RecursionError as error:
+            raise DataError(f"{str(path)!r} is no JSON of COCO: it is nested too deeply. Write it again.") from error
+        except ValueError as error:
             problem = " ".join(str(error).split()).rstrip(".")
             raise DataError(f"{str(path)!r} is no JSON: {problem}. Write it again.") from error
 

@@ -414,3 +414,39 @@ def test_artifacts_are_evaluated_without_a_framework(artifact: Path, colours: Pa
         )
         assert not heavy & set(done.stderr.split()), arguments
         assert done.stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "warned"),
+    [
+        ("trained (seed 0)", [], True),
+        ("trained from imagenet", [], True),
+        ("trained (seed 0)", ["--part", "all"], False),
+        ("trained (seed 0)", ["--part", "test"], False),
+        ("random", [], False),
+    ],
+)
+def test_the_artifact_of_a_trained_network_may_have_learned_from_what_it_is_measured_on(
+    source: str, arguments: list[str], warned: bool, bare: Path, document: dict[str, Any], seal: Seal, colours: Path
+) -> None:
+    document["weights"]["source"] = source
+    said = run(seal(bare, document), "--data", colours, *arguments).stderr
+    assert said == (
+        "Warning: All pictures are measured: if the network learned from some of them, --part test takes those that "
+        "`edgecv train` set aside (with its --split and --seed, where given); if not, say --part all.\n"
+        if warned
+        else ""
+    )
+
+
+def test_data_with_a_training_part_of_their_own_need_no_warning(
+    bare: Path, document: dict[str, Any], seal: Seal, parts: Path
+) -> None:
+    document["weights"]["source"] = "trained (seed 0)"
+    assert run(seal(bare, document), "--data", parts).stderr == ""
+
+
+def test_a_folder_to_save_in_is_refused_before_anything_is_measured(artifact: Path, tmp_path: Path) -> None:
+    assert refused(artifact, "--data", tmp_path / "nowhere", "--save", tmp_path) == (
+        f"Error: --save {str(tmp_path)!r} is a folder. Name a file that ends in .json."
+    )

@@ -227,3 +227,9 @@ def test_files_that_are_not_there_are_one_line(tmp_path: Path) -> None:
     assert str(raised.value) == (
         f"{str(tmp_path / 'none.json')!r} cannot be read: No such file or directory. Name a JSON file."
     )
+
+
+def test_deep_nesting_is_one_line(tmp_path: Path) -> None:
+    assert message(tmp_path, "[" * 100_000, instances()) == (
+        "'results.json' is no JSON of COCO: it is nested too deeply. Write it again."
+    )
