@@ -11,7 +11,7 @@ from edgecv.errors import TrainingError
 from edgecv.quiet import quiet_frameworks
 from edgecv.training.checkpoint import Progress, restore, save_checkpoint
 from edgecv.training.listener import Listener
-from edgecv.training.network import FINE_TUNING, HEAD, Learner, Stage, quicken_statistics, stages_of, unfreeze
+from edgecv.training.network import FINE_TUNING, Learner, Stage, quicken_statistics, stages_of, unfreeze
 from edgecv.training.run_dir import RunDir
 from edgecv.training.settings import Settings
 from edgecv.training.stream import Stream
@@ -154,9 +154,10 @@ def _epoch(run: _Run, stage: Stage, epoch: int, progress: Progress) -> None:
 
 
 def _stop_early(run: _Run, stage: Stage, progress: Progress) -> None:
-    """Note that nothing has become better for long enough; a head's stage is followed by another in any case."""
+    """Note that nothing has become better for long enough; a stage with another behind it goes on to its end."""
     since = progress.epoch - max(progress.best_epoch, stage.first)
-    if run.settings.patience and stage.name != HEAD and since >= run.settings.patience:
+    is_last = stage.first + stage.epochs == run.settings.epochs
+    if run.settings.patience and is_last and since >= run.settings.patience:
         progress.stopped = f"no better {run.monitor} in {since} epochs"
 
 

@@ -190,6 +190,16 @@ def test_nothing_better_for_long_enough_stops_a_run(few_data: Path, tmp_path: Pa
     assert "stopped after epoch 3: no better val_accuracy in 2 epochs" in heard.notes
 
 
+def test_a_head_that_learns_alone_stops_early_too(few_data: Path, classifier: RunResult, tmp_path: Path) -> None:
+    settings = Settings(
+        architecture="lenet5", data=str(few_data), weights=str(classifier.path), epochs=9, freeze_epochs=9, patience=2,
+        learning_rate=1e-9, schedule="constant",
+    )  # fmt: skip
+    run = edgecv.train(settings, tmp_path / "run")
+    assert [row["stage"] for row in run.history] == ["head"] * 3
+    assert run.document["stopped"] == "no better val_accuracy in 2 epochs"
+
+
 def test_without_validation_part_the_training_part_decides(few_data: Path, tmp_path: Path) -> None:
     settings = Settings(architecture="lenet5", data=str(few_data), epochs=2, split=(0.8, 0.0, 0.2))
     run = edgecv.train(settings, tmp_path / "run")
