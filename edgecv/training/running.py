@@ -95,7 +95,7 @@ def train(
 
     Raises:
         DataError: The data cannot be read or cannot teach the task; BrokenDataError: labels are broken.
-        TrainingError: Settings, data or weights differ from those of the run that is resumed, or it diverged;
+        TrainingError: Settings, recipe, data or weights differ from those of the run that is resumed, or it diverged;
             DivergedError: the loss is no number.
         OutputError: ``output`` exists, or cannot be written.
         DeviceError: The device does not run.
@@ -109,7 +109,7 @@ def train(
         run_dir.check_free(force=force)
     check_device(device)
     trainable(settings.architecture)
-    recipe = read_recipe(settings.augment)
+    recipe = _kept_recipe(run_dir, settings) if resume else read_recipe(settings.augment)
     data = read_data(settings, listener)
     task = find_task(settings.task or data.dataset.task)(data.dataset, settings)
     with prepared(settings, device):
@@ -164,6 +164,21 @@ def _check_goes_on(run_dir: RunDir, settings: Settings) -> None:
             f"{start}, with a lower rate."
         )
     run_dir.check_writable()
+
+
+def _kept_recipe(run_dir: RunDir, settings: Settings) -> Recipe:
+    """Return the recipe that a run began with; the file that it was read from may be gone, but not say other things."""
+    kept = Recipe.from_json(read_run(run_dir.path).get("recipe") or read_recipe(settings.augment).to_json())
+    if settings.augment in RECIPES or not Path(settings.augment).exists():
+        return kept
+    before, now = kept.to_json(), read_recipe(settings.augment).to_json()
+    changed = [f"{name} {before[name]} -> {now[name]}" for name in before if before[name] != now[name]]
+    if changed:
+        raise TrainingError(
+            f"The run {str(run_dir.path)!r} cannot go on with another recipe: {settings.augment!r} says "
+            f"{', '.join(changed)}. Restore it, or train into another -o."
+        )
+    return kept
 
 
 def _run(job: _Job, *, resume: bool, cache_bytes: int | None) -> RunResult:

@@ -216,6 +216,23 @@ def test_other_settings_are_refused_by_name(settings: Settings, unbroken: RunRes
     refused(message, lambda: None, changed, unbroken.path)
 
 
+def test_a_recipe_goes_with_its_run_and_must_not_change(few_data: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text('{"rotate": 15}')
+    settings = Settings(architecture="lenet5", data=str(few_data), epochs=2, augment=str(recipe))
+    path = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        edgecv.train(settings, path, listener=Stop(KeyboardInterrupt(), epoch=0))
+    message = (
+        f"The run {str(path)!r} cannot go on with another recipe: {str(recipe)!r} says rotate 15 -> 20. "
+        "Restore it, or train into another -o."
+    )
+    refused(message, lambda: recipe.write_text('{"rotate": 20}'), settings, path)
+    recipe.unlink()
+    run = edgecv.train(settings, path, resume=True)
+    assert (run.document["state"], run.document["recipe"]["rotate"]) == ("finished", 15)
+
+
 def test_other_data_are_refused(settings: Settings, unbroken: RunResult, shapes: Any, tmp_path: Path) -> None:
     other = shapes.folders(tmp_path / "other", 16, seed=1)
     changed = dataclasses.replace(settings, data=str(other))
