@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-__all__ = ["KINDS", "draw", "folders", "located_csv"]
+__all__ = ["KINDS", "SCENE", "draw", "folders", "located_csv", "scenes_csv"]
 
 KINDS = ("cross", "ring", "square")
 _SIDE = 32
+SCENE = 96  # pixels, of a scene's side
 
 Array = np.ndarray[Any, Any]
 
@@ -54,6 +55,23 @@ def located_csv(path: Path, count: int, *, kinds: Sequence[str] = KINDS, empty: 
         lines.append(f"empty{number:03}.png,,,,,")
     (path / "labels.csv").write_text("\n".join(lines) + "\n")
     return path
+
+
+def scenes_csv(path: Path, count: int, *, kind: str, seed: int = 0) -> Path:
+    """Write a CSV of scenes, clutter with three shapes that do not touch, as `SCENE` squares; return the file."""
+    path.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    lines = ["picture,class,x1,y1,x2,y2"]
+    for number in range(count):
+        canvas = rng.integers(30, 110, (SCENE, SCENE), dtype=np.uint8)
+        for about in ((0, 0), (0, 60), (60, 30)):
+            top, left = (int(side) for side in np.add(about, rng.integers(0, 5, 2)))
+            pixels, (x1, y1, x2, y2) = draw(rng, kind)
+            canvas[top : top + _SIDE, left : left + _SIDE] = pixels
+            lines.append(f"{number:03}.png,{kind},{left + x1},{top + y1},{left + x2},{top + y2}")
+        Image.fromarray(canvas).save(path / f"{number:03}.png")
+    (path / "labels.csv").write_text("\n".join(lines) + "\n")
+    return path / "labels.csv"
 
 
 def _pictures(

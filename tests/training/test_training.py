@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import edgecv
+from edgecv.data.reading import open_data
 from edgecv.evaluation.evaluate import evaluate
 from edgecv.evaluation.localisation import box_ious
 from edgecv.training.listener import Listener
@@ -85,16 +86,58 @@ def test_a_localiser_learns(localiser: RunResult) -> None:
     assert dataset.task == "localisation"
 
 
-def test_objectness_of_one_class_learns_from_pictures_without_it(shapes: Any, tmp_path: Path) -> None:
-    data = shapes.located_csv(tmp_path / "data", 60, kinds=("square",), empty=40)
+@pytest.fixture(scope="module")
+def finder(shapes: Any, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """LeNet-5 that says where the square is, and whether there is one."""
+    folder = tmp_path_factory.mktemp("finder")
+    data = shapes.located_csv(folder / "data", 60, kinds=("square",), empty=40)
     settings = Settings(
-        architecture="lenet5", data=str(data), task="localisation", objectness=True, sqrt_sizes=True,
+        architecture="lenet5", data=str(data), task="localisation", objectness=True, sqrt_sizes=True, box_weight=10.0,
         epochs=12, batch=16, learning_rate=3e-3, split=_SPLIT,
+    )  # fmt: skip
+    return edgecv.train(settings, folder / "run")
+
+
+def test_objectness_of_one_class_learns_from_pictures_without_it(finder: RunResult) -> None:
+    assert finder.evaluation is not None
+    assert finder.evaluation.to_json()["objectness_accuracy"] >= 0.9  # 0.6 have a square
+    assert edgecv.open_model(str(finder.path)).output_names == ["predictions", "objectness", "box"]
+
+
+def test_the_fcn_of_a_localiser_finds_the_objects_of_a_whole_scene(
+    finder: RunResult, shapes: Any, tmp_path: Path
+) -> None:
+    scenes = open_data(str(shapes.scenes_csv(tmp_path / "scenes", 10, kind="square")))
+    localiser = edgecv.open_model(str(finder.path))
+    untrained = keras.models.clone_model(localiser)
+    untrained.edgecv_info = localiser.edgecv_info
+    found = {}
+    for name, network in (("trained", localiser), ("untrained", untrained)):
+        fcn = edgecv.deploy(
+            edgecv.to_fcn(network),
+            input_size=(shapes.SCENE, shapes.SCENE),
+            nms=edgecv.Nms(score_threshold=0.01, iou_threshold=0.3),
+        )
+        path = tmp_path / f"{name}.onnx"
+        edgecv.export(fcn, to="onnx", path=path, verify=False)
+        found[name] = evaluate(edgecv.load(path), scenes, scenes.samples).to_json()["AP50"]
+    assert found["untrained"] < 0.2
+    assert found["trained"] > 0.5
+
+
+def test_published_weights_learn_from_few_pictures(shapes: Any, tmp_path: Path) -> None:
+    data = shapes.folders(tmp_path / "data", 20)
+    settings = Settings(
+        architecture="efficientnet_lite0", weights="imagenet", data=str(data), input_size=(64, 64), epochs=8,
+        freeze_epochs=4, batch=12, split=(0.4, 0.1, 0.5),
     )  # fmt: skip
     run = edgecv.train(settings, tmp_path / "run")
     assert run.evaluation is not None
-    assert run.evaluation.to_json()["objectness_accuracy"] >= 0.9  # 0.6 have a square
-    assert edgecv.open_model(str(run.path)).output_names == ["predictions", "objectness", "box"]
+    scores = run.evaluation.to_json()
+    assert [row["stage"] for row in run.history] == ["head"] * 4 + ["fine-tuning"] * 4
+    # Of 30 pictures in three classes chance has 10 right; 21 or more once in 22,000 times.
+    assert scores["images"] == 30
+    assert scores["top1"] >= 21 / 30
 
 
 @pytest.mark.parametrize("form", ["onnx", "tflite"])
