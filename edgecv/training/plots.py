@@ -19,6 +19,7 @@ __all__ = ["draw_history", "draw_predictions"]
 
 _RIGHT, _WRONG = "#1a7f37", "#cf222e"
 _COLUMNS, _ROWS = 6, 4
+_LONGEST_NAME = 24  # letters, above a picture
 _NOTHING = "no object"
 _LEAST_OBJECTNESS = 0.5
 
@@ -64,11 +65,11 @@ def _draw_answer(
     axis.imshow(picture.pixels)
     truth = sample.category if sample.category is not None else next((box.category for box in sample.boxes), None)
     name = classes[truth] if truth is not None else _NOTHING
-    score = answer.get("objectness", answer["score"])
     found = answer.get("objectness", 1.0) >= _LEAST_OBJECTNESS
     said = (answer["label"] or str(answer["class"])) if found else _NOTHING
+    score = answer["score"] if found else answer["objectness"]
     right = said == name
-    text = f"{said} {score:.2f}" if right else f"{said} {score:.2f}\nis {name}"
+    text = f"{_short(said)} {score:.2f}" + ("" if right else f"\nis {_short(name)}")
     title = axis.set_title(text, color=_RIGHT if right else _WRONG, fontsize=9)
     title.set_parse_math(False)  # a dollar in a name is a dollar
     for box in sample.boxes:
@@ -76,6 +77,10 @@ def _draw_answer(
     if found and "box" in answer:
         red, green, blue = (value / 255 for value in class_colour(int(answer["class"])))
         _draw_box(axis, answer["box"], (red, green, blue), "-")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def _draw_box(axis: Any, box: Sequence[float], colour: Any, style: str) -> None:
@@ -98,7 +103,7 @@ def _curves(run_dir: RunDir, what: str, history: Sequence[Mapping[str, Any]], na
 
     if not names:
         return
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
     axis = figure.subplots()
     colours = {name: f"C{number}" for number, name in enumerate(n for n in names if not n.startswith("val_"))}
     for name in names:
@@ -116,7 +121,7 @@ def _curves(run_dir: RunDir, what: str, history: Sequence[Mapping[str, Any]], na
     axis.set_xlabel("epoch")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(alpha=0.3)
-    axis.legend()
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)  # beside the curves, of which there are many
     axis.set_title(what)
     _save(run_dir, what, figure)
 
