@@ -182,6 +182,7 @@ def _pictures(options: Mapping[str, Any], given: set[str]) -> "tuple[Dataset, st
     from edgecv.data.reading import open_data
     from edgecv.data.splitting import parse_ratios
     from edgecv.evaluation.selection import select, spread
+    from edgecv.training.run_data import few_of_each_class
     from edgecv.training.run_dir import is_run_dir
 
     run = Path(options["model"])
@@ -198,6 +199,8 @@ def _pictures(options: Mapping[str, Any], given: set[str]) -> "tuple[Dataset, st
                 ratios=ratios or settings.split,
                 seed=settings.seed if seed is None else seed,
             )
+            if settings.per_class is not None and part in ("train", "val"):
+                samples = few_of_each_class(samples, settings.per_class, settings.seed)
             return dataset, part, spread(samples, options["limit"])
     elif path is None:
         raise click.UsageError("--data is missing: name the labelled pictures.")
@@ -310,7 +313,9 @@ def _print(evaluation: "Evaluation", document: Mapping[str, Any]) -> None:
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row.values()))
     click.echo()
-    console.print(table)
+    with console.capture() as capture:
+        console.print(table)
+    click.echo(capture.get(), nl=False)  # which knows what to do where stdout takes ASCII alone
 
 
 def _headline(document: Mapping[str, Any]) -> str:

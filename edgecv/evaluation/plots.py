@@ -1,5 +1,6 @@
 """Pictures of figures: confusion matrix, precision over recall, and what each class has."""
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -73,8 +74,13 @@ def draw_evaluation(evaluation: Evaluation, path: Path) -> list[Path]:
     except OSError as error:
         raise OutputError(f"Cannot write to {str(path)!r}: {error.strerror or error}. Name another folder.") from error
     files = [path / f"{name}.png" for name in panels]
-    for file, panel in zip(files, panels.values(), strict=True):
-        _draw([panel], file)
+    try:
+        for file, panel in zip(files, panels.values(), strict=True):
+            _draw([panel], file)
+    except OutputError:
+        with contextlib.suppress(OSError):
+            path.rmdir()  # only where it is empty: nothing was drawn
+        raise
     return files
 
 

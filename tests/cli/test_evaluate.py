@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -347,6 +348,8 @@ def test_a_run_is_measured_on_the_test_part_of_its_own_split(tmp_path: Path) -> 
     assert document_of(path, "--part", "val")["images"] == 6
     assert document_of(path, "--part", "train")["images"] == 12
     assert document_of(path, "--part", "all")["images"] == 24
+    few = make_run(tmp_path / "few", str(data), split=(0.5, 0.25, 0.25), per_class=1)
+    assert [document_of(few, "--part", part)["images"] for part in ("train", "val", "test")] == [3, 3, 6]
     # The seed is the run's: other pictures than those of seed 0.
     dataset = open_data(str(data))
     drawn = [{each.name for each in split(dataset, ratios=(0.5, 0.25, 0.25), seed=seed)["test"]} for seed in (7, 0)]
@@ -450,3 +453,18 @@ def test_a_folder_to_save_in_is_refused_before_anything_is_measured(artifact: Pa
     assert refused(artifact, "--data", tmp_path / "nowhere", "--save", tmp_path) == (
         f"Error: --save {str(tmp_path)!r} is a folder. Name a file that ends in .json."
     )
+
+
+def test_names_are_printed_where_the_terminal_is_said_to_take_ascii_alone(
+    bare: Path, document: dict[str, Any], seal: Seal, tmp_path: Path
+) -> None:
+    document["labels"] = ["Kätzchen", "green", "blue"]
+    data = write_pictures(tmp_path / "x", {"Kätzchen": (250, 0, 0), "green": (0, 250, 0)})
+    done = subprocess.run(
+        [sys.executable, "-m", "edgecv.cli", "evaluate", str(seal(bare, document)), "--data", str(data)],
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert "Kätzchen     1.0000  1.0000  1.0000        4" in done.stdout.decode()

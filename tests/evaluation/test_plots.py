@@ -134,3 +134,20 @@ def test_what_has_no_plot_is_one_line(tmp_path: Path) -> None:
 def test_matplotlib_is_imported_late_and_without_a_display() -> None:
     code = "import sys, edgecv.evaluation.plots; print('matplotlib' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+
+
+def test_a_folder_in_which_nothing_could_be_drawn_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object, path: Path) -> None:
+        raise OutputError(f"Cannot write {str(path)!r}: the disk is full.")
+
+    monkeypatch.setattr("edgecv.evaluation.plots._draw", full)
+    with pytest.raises(OutputError, match="the disk is full"):
+        draw_evaluation(of_classes(), tmp_path / "plots")
+    assert not (tmp_path / "plots").exists()
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "note.txt").write_text("mine")
+    with pytest.raises(OutputError, match="the disk is full"):
+        draw_evaluation(of_classes(), tmp_path / "kept")
+    assert (tmp_path / "kept" / "note.txt").read_text() == "mine"
