@@ -18,7 +18,7 @@ from edgecv.training.listener import Listener
 from edgecv.training.run_dir import read_run
 from edgecv.training.settings import Settings
 
-__all__ = ["RunData", "data_of_run", "read_data"]
+__all__ = ["RunData", "data_of_run", "few_of_each_class", "read_data"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +81,19 @@ def data_of_run(path: Path, *, data: str | None = None) -> tuple[Dataset, Mappin
     return dataset, _parts(dataset, settings, Listener())
 
 
+def few_of_each_class(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...]:
+    """Return at most so many samples a class, drawn by the seed, in their old order."""
+    chosen: list[int] = []
+    order = np.random.Generator(np.random.Philox(seed)).permutation(len(samples))
+    taken: dict[int, int] = {}
+    for index in order:
+        category = _category(samples[index])
+        if taken.get(category, 0) < count:
+            taken[category] = taken.get(category, 0) + 1
+            chosen.append(int(index))
+    return tuple(samples[index] for index in sorted(chosen))
+
+
 def _readable(dataset: Dataset, settings: Settings, listener: Listener) -> Dataset:
     """Return a data set without broken pictures; refuse them where they are not to be skipped."""
     with listener.working("checking pictures", len(dataset.samples)) as advance:
@@ -99,21 +112,8 @@ def _parts(dataset: Dataset, settings: Settings, listener: Listener) -> dict[Par
     parts = dict(found)
     if settings.per_class is not None:
         for part in ("train", "val"):
-            parts[part] = _per_class(parts[part], settings.per_class, settings.seed)
+            parts[part] = few_of_each_class(parts[part], settings.per_class, settings.seed)
     return parts
-
-
-def _per_class(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...]:
-    """Return at most so many samples a class, drawn by the seed, in their old order."""
-    chosen: list[int] = []
-    order = np.random.Generator(np.random.Philox(seed)).permutation(len(samples))
-    taken: dict[int, int] = {}
-    for index in order:
-        category = _category(samples[index])
-        if taken.get(category, 0) < count:
-            taken[category] = taken.get(category, 0) + 1
-            chosen.append(int(index))
-    return tuple(samples[index] for index in sorted(chosen))
 
 
 def _category(sample: Sample) -> int:
