@@ -71,9 +71,9 @@ def read_progress(path: Path) -> Progress | None:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return Progress(**json.loads(file[_PROGRESS].tobytes()))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise TrainingError(
-            f"The checkpoint {str(path)!r} is damaged: {one_line(error)}. Train again with --force."
-        ) from error
+        # NumPy takes what is no archive for a pickle, and recommends to trust it.
+        problem = "it is no checkpoint of edgecv" if isinstance(error, ValueError) else one_line(error)
+        raise TrainingError(f"The checkpoint {str(path)!r} is damaged: {problem}. Train again with --force.") from error
 
 
 def restore(path: Path, network: "keras.Model", *, optimizer: bool) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecv import __version__
 from edgecv.data.samples import PARTS
-from edgecv.errors import EdgecvError, OutputError, TrainingError
+from edgecv.errors import EdgecvError, OptionError, OutputError, TrainingError
 from edgecv.files import writable_folder
 from edgecv.pictures import Picture
 from edgecv.quiet import quiet_frameworks
@@ -23,7 +23,7 @@ from edgecv.training.checkpoint import Progress, read_progress
 from edgecv.training.listener import Listener
 from edgecv.training.process import check_device, prepared
 from edgecv.training.run_data import RunData, data_of_run, read_data
-from edgecv.training.run_dir import DIVERGED, RunDir, read_run
+from edgecv.training.run_dir import DIVERGED, RunDir, is_run_dir, read_run
 from edgecv.training.settings import Settings
 from edgecv.training.tasks import TrainingTask, find_task, monitored, trainable
 
@@ -111,7 +111,7 @@ def train(
     trainable(settings.architecture)
     recipe = _kept_recipe(run_dir, settings) if resume else read_recipe(settings.augment)
     data = read_data(settings, listener)
-    task = find_task(settings.task or data.dataset.task)(data.dataset, settings)
+    task = _task(settings, data)
     with prepared(settings, device):
         learner = _learner(settings, task, data, listener)
         job = _Job(
@@ -123,7 +123,7 @@ def train(
             run_dir=run_dir,
             listener=listener,
         )
-        return _run(job, resume=resume, cache_bytes=cache_bytes)
+        return _run(job, resume=resume, force=force, cache_bytes=cache_bytes)
 
 
 def show_augmented(settings: Settings, path: Path) -> None:
@@ -135,16 +135,36 @@ def show_augmented(settings: Settings, path: Path) -> None:
     from edgecv.training.preview import save_preview
 
     listener = Listener()
+    if path.suffix.lower() != ".png":
+        raise OptionError(f"show-augmented {str(path)!r} is no PNG. Name a file that ends in .png.")
     trainable(settings.architecture)
     recipe = read_recipe(settings.augment)
     writable_folder(path)
     data = read_data(settings, listener)
-    task = find_task(settings.task or data.dataset.task)(data.dataset, settings)
+    task = _task(settings, data)
     with prepared(settings, "cpu"):
         learner = _learner(settings, task, data, listener)
         streams = _streams(settings, task, learner, recipe, data, None)
         with quiet_frameworks():
             save_preview(streams["train"], path, classes=data.dataset.classes)
+
+
+def _task(settings: Settings, data: RunData) -> TrainingTask:
+    """Return the task that the labels teach.
+
+    Raises:
+        OptionError: A setting is for another task.
+        DataError: The labels cannot teach it.
+    """
+    name = settings.task or data.dataset.task
+    if name != "localisation":
+        given = [key for key in ("objectness", "sqrt_sizes") if getattr(settings, key)]
+        if given:
+            raise OptionError(
+                f"{given[0].replace('_', '-')} is for localisation, and {data.dataset.path!r} teaches {name}. "
+                "Leave it out, or choose --task localisation."
+            )
+    return find_task(name)(data.dataset, settings)
 
 
 def _check_goes_on(run_dir: RunDir, settings: Settings) -> None:
@@ -181,11 +201,14 @@ def _kept_recipe(run_dir: RunDir, settings: Settings) -> Recipe:
     return kept
 
 
-def _run(job: _Job, *, resume: bool, cache_bytes: int | None) -> RunResult:
+def _run(job: _Job, *, resume: bool, force: bool, cache_bytes: int | None) -> RunResult:
     streams = _streams(job.settings, job.task, job.learner, job.recipe, job.data, cache_bytes)
     document = _document(job)
     if not resume:
-        job.run_dir.create(document, _few_pictures(job.data))
+        # Once more: another process may have begun while the data were read. One that goes on is not replaced.
+        job.run_dir.check_free(force=force)
+        with job.run_dir.held() if is_run_dir(job.run_dir.path) else contextlib.nullcontext():
+            job.run_dir.create(document, _few_pictures(job.data))
     with job.run_dir.held():
         return _held_run(job, streams, document, resume=resume)
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from edgecv.cli import cli
+from edgecv.training.run_dir import RunDir
 
 # Root may write anywhere; without these two rights (capabilities 1 and 2) the permission bits bind it, too.
 _UNPRIVILEGED = """
@@ -407,3 +408,35 @@ def test_a_folder_that_is_read_only(data: str, folder: Path) -> None:
     done = subprocess.run([*command, "-o", "closed/run"], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "Error: Cannot write 'closed/run': the folder 'closed' is read-only.\n"
+
+
+def test_options_of_another_task_are_refused(data: str) -> None:
+    said = refused("lenet5", "--data", data, "-o", "run", "--objectness", "--batch", "1", lines=2)
+    assert said == (
+        f"Error: objectness is for localisation, and {data!r} teaches classification. "
+        "Leave it out, or choose --task localisation."
+    )
+    said = refused("lenet5", "--data", data, "--show-augmented", "sheet.jpg")
+    assert said == "Error: show-augmented 'sheet.jpg' is no PNG. Name a file that ends in .png."
+
+
+def test_a_run_that_began_meanwhile_is_not_replaced(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = RunDir(Path("run"))
+    checked = RunDir.check_free
+
+    def begun(self: RunDir, *, force: bool) -> None:
+        checked(self, force=force)
+        if not self.path.exists():  # as another process would, after the first look
+            other.create({"settings": {}})
+
+    monkeypatch.setattr(RunDir, "check_free", begun)
+    result = run("lenet5", "--data", data, "-o", "run", "--batch", "1")
+    assert result.exit_code == 2
+    assert "Error: The run 'run' exists. Go on with it by --resume" in result.stderr
+    (record,) = (path for path in Path("run").rglob("*") if path.is_file())
+    assert record.name == "run.json"
+    with other.held():
+        result = run("lenet5", "--data", data, "-o", "run", "--batch", "1", "--force")
+    said = result.stderr.splitlines()[-1]
+    assert result.exit_code == 2
+    assert said == "Error: The run 'run' is being trained by another process. Wait for it, or choose another -o."
