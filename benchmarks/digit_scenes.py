@@ -22,7 +22,7 @@ import click
 import numpy as np
 from PIL import Image
 
-__all__ = ["WINDOW", "Placed", "load_digits", "write_scenes", "write_singles"]
+__all__ = ["SCENE", "WINDOW", "Placed", "load_digits", "write_scenes", "write_singles"]
 
 Array = np.ndarray[Any, Any]
 
