@@ -392,7 +392,7 @@ def _finish(job: _Job, document: dict[str, Any], progress: Progress) -> RunResul
         job.listener.note(f"stopped after epoch {progress.epoch}: {progress.stopped}")
     job.run_dir.write_history(progress.history)  # once more: a kill may have come between checkpoint and history
     draw_history(job.run_dir, progress.history)
-    evaluation = _evaluate(job) if job.data.parts["test"] else None
+    evaluation = _evaluate(job) if job.data.parts["test"] or job.data.parts["val"] else None
     document |= {
         "state": "stopped early" if progress.stopped else "finished",
         "finished": _now(),
@@ -405,19 +405,25 @@ def _finish(job: _Job, document: dict[str, Any], progress: Progress) -> RunResul
     return RunResult(path=job.run_dir.path, document=document, history=progress.history, evaluation=evaluation)
 
 
-def _evaluate(job: _Job) -> "Evaluation":
-    """Measure the best network on the test part, and draw its answers."""
+def _evaluate(job: _Job) -> "Evaluation | None":
+    """Measure the best network on the test part, and draw its answers.
+
+    Without a test part the validation part is drawn, but no score of it is given: the best epoch was chosen by it.
+    """
     from edgecv.evaluation.evaluate import evaluate
     from edgecv.evaluation.plots import draw_evaluation
     from edgecv.training.plots import draw_predictions
 
-    samples, dataset = job.data.parts["test"], job.data.dataset
+    samples, dataset = job.data.parts["test"] or job.data.parts["val"], job.data.dataset
     session = _session(job.run_dir)
     with job.listener.working("evaluating", len(samples)) as advance:
         evaluation = evaluate(session, dataset, samples, progress=advance)
-    job.run_dir.write_json("evaluation.json", evaluation.to_json())
     draw_evaluation(evaluation, job.run_dir.plots)
     draw_predictions(job.run_dir, session, dataset, samples)
+    if not job.data.parts["test"]:
+        job.listener.note("there is no test part: the plots show the validation part")
+        return None
+    job.run_dir.write_json("evaluation.json", evaluation.to_json())
     return evaluation
 
 

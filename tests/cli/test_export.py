@@ -72,7 +72,10 @@ def test_verify_passes_what_export_wrote_and_fails_a_damaged_file(folder: Path) 
         (["empty.keras", "--to", "onnx"], "'empty.keras' is empty. Save the model again."),
         (["cut.keras", "--to", "onnx"], "'cut.keras' is no .keras file, or is cut off. Save the model again."),
         (["text.txt", "--to", "onnx"], "'text.txt' is no model: its name must end in .keras, .h5, .hdf5."),
-        (["folder", "--to", "onnx"], "'folder' is a folder without saved_model.pb or run.json. Give a model file, a run or a SavedModel."),
+        (
+            ["folder", "--to", "onnx"],
+            "'folder' is a folder without saved_model.pb or run.json. Give a model file, a run or a SavedModel.",
+        ),
         (["missing.keras", "--to", "onnx"], "'missing.keras' cannot be read: No such file or directory."),
     ],
 )

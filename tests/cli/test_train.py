@@ -440,3 +440,11 @@ def test_a_run_that_began_meanwhile_is_not_replaced(data: str, monkeypatch: pyte
     said = result.stderr.splitlines()[-1]
     assert result.exit_code == 2
     assert said == "Error: The run 'run' is being trained by another process. Wait for it, or choose another -o."
+
+
+def test_without_a_test_part_the_validation_part_is_drawn_and_not_scored(data: str) -> None:
+    result = run("lenet5", "--data", data, "-o", "run", "--epochs", "1", "--batch", "8", "--split", "80/20/0")
+    assert result.exit_code == 0, result.output
+    assert "there is no test part: the plots show the validation part" in result.stderr
+    assert {path.name for path in Path("run/plots").iterdir()} >= {"confusion_matrix.png", "predictions.png"}
+    assert not Path("run/evaluation.json").exists()
