@@ -114,7 +114,7 @@ def test_saved_pictures_carry_the_answer(artifact: Path, red: Path, tmp_path: Pa
         assert image.height > 400
         pixels = np.asarray(image)
     np.testing.assert_array_equal(pixels[:400], np.broadcast_to([0, 255, 0], (400, 600, 3)))
-    assert (pixels[400:] == 0).all(axis=-1).sum() > 100  # black text below
+    assert (pixels[400:] < 128).all(axis=-1).sum() > 200  # black text below, its borders smoothed
     with Image.open(out / "red-2.jpg") as image:
         assert image.width >= 320  # a single pixel is enlarged until its label can be read
 
