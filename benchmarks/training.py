@@ -31,8 +31,9 @@ from edgecv.keras_session import keras_session
 from edgecv.models import open_model
 from edgecv.nms import Nms
 from edgecv.training.listener import Listener
+from edgecv.training.run_data import data_of_run
 from edgecv.training.run_dir import is_run_dir, read_run
-from edgecv.training.running import data_of_run, train
+from edgecv.training.running import train
 from edgecv.training.settings import Settings
 
 _CSV = Path(__file__).with_suffix(".csv")

@@ -29,7 +29,7 @@ def scaled_tanh(x: Any) -> Any:
 
 
 @_register
-class LocalResponseNormalization(keras.layers.Layer):  # type: ignore[misc]
+class LocalResponseNormalization(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Divides every value by its surroundings along the channels.
 
     ``y[c] = x[c] / (bias + alpha · Σ x[j]²) ** beta`` with j from c − depth_radius to c + depth_radius, as far as
@@ -99,7 +99,7 @@ class LocalResponseNormalization(keras.layers.Layer):  # type: ignore[misc]
 
 
 @_register
-class PartialConv2D(keras.layers.Layer):  # type: ignore[misc]
+class PartialConv2D(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Convolution at stride 1 without padding, whose maps each see some of the maps before.
 
     Takes float ``(batch, height, width, channels)`` and gives ``(batch, height − k + 1, width − k + 1, filters)``.
@@ -188,7 +188,7 @@ class PartialConv2D(keras.layers.Layer):  # type: ignore[misc]
 
 
 @_register
-class EuclideanRBF(keras.layers.Layer):  # type: ignore[misc]
+class EuclideanRBF(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Minus the squared distance to each unit's centre: −Σ (x − centre)².
 
     Takes float ``(batch, …, n)`` and gives ``(batch, …, units)``, at most 0; where a softmax follows, probabilities

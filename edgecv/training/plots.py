@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecv.data.samples import Dataset, Sample
 from edgecv.drawing import class_colour
+from edgecv.evaluation.selection import spread
 from edgecv.extras import require
 from edgecv.files import replace_whole
 from edgecv.pictures import Picture
@@ -43,11 +44,10 @@ def draw_predictions(run_dir: RunDir, session: "Session", dataset: Dataset, samp
     require("matplotlib", extra="train", purpose="Drawing plots")
     from matplotlib.figure import Figure
 
-    count = min(len(samples), _COLUMNS * _ROWS)
-    chosen = [samples[index * len(samples) // count] for index in range(count)]
+    chosen = spread(samples, _COLUMNS * _ROWS)
     pictures = [sample.picture.read() for sample in chosen]
     answers = session.predict_pictures(pictures, top_k=1)
-    rows = -(-count // _COLUMNS)
+    rows = -(-len(chosen) // _COLUMNS)
     figure = Figure(figsize=(2.2 * _COLUMNS, 2.6 * rows), layout="constrained")
     axes = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
     for axis, sample, picture, answer in zip(axes, chosen, pictures, answers, strict=False):

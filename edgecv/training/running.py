@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgecv import __version__
 from edgecv.data.samples import PARTS
 from edgecv.errors import EdgecvError, OptionError, OutputError, TrainingError
+from edgecv.evaluation.selection import spread
 from edgecv.files import writable_folder
 from edgecv.pictures import Picture
 from edgecv.quiet import quiet_frameworks
@@ -22,7 +23,7 @@ from edgecv.training.augmentation import RECIPES, Recipe, read_recipe
 from edgecv.training.checkpoint import Progress, read_progress
 from edgecv.training.listener import Listener
 from edgecv.training.process import check_device, prepared
-from edgecv.training.run_data import RunData, data_of_run, read_data
+from edgecv.training.run_data import RunData, read_data
 from edgecv.training.run_dir import DIVERGED, RunDir, is_run_dir, read_run
 from edgecv.training.settings import Settings
 from edgecv.training.tasks import TrainingTask, find_task, monitored, trainable
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from edgecv.training.network import Learner
     from edgecv.training.stream import Stream
 
-__all__ = ["RunResult", "data_of_run", "show_augmented", "train"]
+__all__ = ["RunResult", "show_augmented", "train"]
 
 _VERIFIED = 8  # pictures of the data on which exports are verified
 
@@ -242,9 +243,8 @@ def _held_run(job: _Job, streams: "Mapping[Part, Stream]", document: dict[str, A
 
 def _few_pictures(data: RunData) -> list[Picture]:
     """Return pictures evenly from the validation part, else the training part: what the network will see."""
-    samples = data.parts["val"] or data.parts["train"]
-    count = min(_VERIFIED, len(samples))
-    return [samples[index * len(samples) // count].picture.read() for index in range(count)]
+    samples = spread(data.parts["val"] or data.parts["train"], _VERIFIED)
+    return [sample.picture.read() for sample in samples]
 
 
 def _check_same(job: _Job, document: dict[str, Any]) -> None:

@@ -17,7 +17,8 @@ from edgecv.data.reading import open_data
 from edgecv.evaluation.evaluate import evaluate
 from edgecv.evaluation.localisation import box_ious
 from edgecv.training.listener import Listener
-from edgecv.training.running import RunResult, data_of_run, show_augmented
+from edgecv.training.run_data import data_of_run
+from edgecv.training.running import RunResult, show_augmented
 from edgecv.training.settings import Settings
 
 _SPLIT = (0.7, 0.15, 0.15)
