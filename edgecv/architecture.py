@@ -3,6 +3,7 @@
 The description is data, so that listing imports no framework; the builder is imported when it builds.
 """
 
+import fnmatch
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class Architecture:
         minimum: Smallest height and width in pixels.
         auxiliary_weight: What the loss of each auxiliary classifier weighs beside the main one's in training; None
             where the network has none. The builder of one that has takes ``auxiliary``.
+        heads: Detectors and segmenters: patterns (`fnmatch`) of the names of layers that give the outputs. They are
+            made anew for other classes; all others are taken over from a trained network.
     """
 
     name: str
@@ -57,6 +60,11 @@ class Architecture:
     weights: tuple[str, ...] = ("random",)
     minimum: int = 32
     auxiliary_weight: float | None = None
+    heads: tuple[str, ...] = ()
+
+    def is_head(self, layer: str) -> bool:
+        """Tell whether a layer of this name gives an output."""
+        return any(fnmatch.fnmatchcase(layer, pattern) for pattern in self.heads)
 
     def build(
         self, *, input_size: tuple[int, int] | None = None, classes: int | None = None, auxiliary: bool = False

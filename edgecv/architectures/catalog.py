@@ -303,6 +303,7 @@ SSD_MOBILENET_V2 = Architecture(
     ),
     labels="everyday",
     weights=("openimages", "random"),
+    heads=("map*_box_conv", "map*_class_conv"),
 )
 VGG16 = Architecture(
     name="vgg16",
@@ -350,6 +351,7 @@ YOLO_V3 = Architecture(
         )
     ),
     labels="coco",
+    heads=("head*_output",),
 )
 YOLO_V3_TINY = replace(
     YOLO_V3,
