@@ -6,6 +6,7 @@ transparent parts on white, as they are shown on paper. 16-bit grey is scaled, n
 
 import functools
 import glob
+import math
 import re
 import warnings
 from collections.abc import Iterable
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+Places = np.ndarray[Any, np.dtype[np.int64]]
 
 # Formats that Pillow decodes by itself; EPS, for one, would start another program.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
@@ -133,14 +135,30 @@ class Placement:
         Returns:
             int32 at the picture's size, by nearest neighbour; −1 where the input does not see the picture.
         """
-        left, top = (round(side) for side in self.picture[:2])
-        width, height = (max(1, round(side)) for side in self.picture[2:])
+        left, top, width, height = self.picture
         x, y, filled_width, filled_height = self.input
-        part = Image.fromarray(np.ascontiguousarray(mask[y : y + filled_height, x : x + filled_width], np.int32))
+        rows, from_rows = _seen(top, height, filled_height, self.picture_size[0])
+        columns, from_columns = _seen(left, width, filled_width, self.picture_size[1])
         whole = np.full(self.picture_size, -1, np.int32)
-        whole[top : top + height, left : left + width] = np.asarray(
-            part.resize((width, height), Image.Resampling.NEAREST)
-        )
+        whole[np.ix_(rows, columns)] = mask[np.ix_(y + from_rows, x + from_columns)]
+        return whole
+
+    def mask_in_input(self, mask: np.ndarray[Any, Any], fill: int = 255) -> np.ndarray[Any, Any]:
+        """Map a mask of the picture to where it lies in the input.
+
+        Args:
+            mask: Integers ``(height, width)`` at the picture's size.
+            fill: For letterbox bars, and wherever else the picture does not reach.
+
+        Returns:
+            The same type at the input's size: of each pixel's centre, the pixel of the picture that it lies in.
+        """
+        left, top, width, height = self.picture
+        x, y, filled_width, filled_height = self.input
+        rows, from_rows = _reached(top, height, filled_height, self.picture_size[0])
+        columns, from_columns = _reached(left, width, filled_width, self.picture_size[1])
+        whole = np.full(self.size, fill, mask.dtype)
+        whole[np.ix_(y + rows, x + columns)] = mask[np.ix_(from_rows, from_columns)]
         return whole
 
 
@@ -260,6 +278,29 @@ def fit_picture(pixels: Pixels, fit: Fit, size: tuple[int, int], channels: int =
     whole = np.full((*size, channels), LETTERBOX_GREY, np.uint8)
     whole[y : y + filled_height, x : x + filled_width] = np.asarray(part).reshape(filled_height, filled_width, channels)
     return whole
+
+
+def _seen(start: float, length: float, filled: int, side: int) -> tuple[Places, Places]:
+    """Return, along one axis, the picture's pixels whose centres the input sees, and where in the filled part they lie.
+
+    A part so small that it holds no centre is seen by the pixel around its middle.
+    """
+    first, end = (math.ceil(place - 0.5) for place in (start, start + length))
+    if end <= first:
+        first = math.floor(start + length / 2)
+        end = first + 1
+    pixels = np.arange(max(0, first), min(side, end))
+    # Multiplied first: where a centre lies on a border of two pixels, the quotient is a whole number.
+    places = np.floor((pixels + 0.5 - start) * filled / length).astype(np.int64)
+    return pixels, np.clip(places, 0, filled - 1)
+
+
+def _reached(start: float, length: float, filled: int, side: int) -> tuple[Places, Places]:
+    """Return, along one axis, the pixels of the filled part that the picture reaches, and its own pixel in each."""
+    pixels = np.arange(filled)
+    places = np.floor(start + (pixels + 0.5) * length / filled).astype(np.int64)
+    there = (places >= 0) & (places < side)
+    return pixels[there], places[there]
 
 
 def _pictures_of(source: str) -> list[str]:

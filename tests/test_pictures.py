@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from edgecv.errors import OptionError, PictureError
-from edgecv.pictures import find_pictures, fit_picture, picture_of_array, place, read_picture
+from edgecv.pictures import Placement, find_pictures, fit_picture, picture_of_array, place, read_picture
 from edgecv.preprocess import Fit
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
@@ -376,3 +376,54 @@ def test_masks_of_any_crop_fit_the_picture(fraction: float, size: tuple[int, int
     assert mask.shape == size
     assert set(np.unique(mask)) <= {-1, 7}
     assert (mask == 7).any()
+
+
+def test_a_mask_of_a_crop_lies_where_the_crop_was_taken() -> None:
+    # The crop takes 0.75 of 4 pixels, from 0.5 to 3.5: the centres 0.5, 1.5 and 2.5 lie in its pixels 0, 1 and 2.
+    placement = place(Fit(mode="crop", fraction=0.75), (4, 4), (3, 3))
+    seen = placement.mask_in_picture(np.array([[1, 2, 3]] * 3, np.int32))
+    assert seen.tolist() == [[1, 2, 3, -1]] * 3 + [[-1] * 4]
+
+
+def test_masks_of_pictures_come_to_the_networks_size() -> None:
+    mask = np.array([[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]], np.uint8)
+    # Three columns have their centres at 1, 3 and 5 of six: on a border, the pixel behind it counts.
+    stretched = place(Fit(), (2, 6), (2, 3)).mask_in_input(mask)
+    assert stretched.tolist() == [[2, 4, 6], [8, 10, 12]]
+    assert stretched.dtype == np.uint8
+    enlarged = place(Fit(), (2, 6), (3, 6)).mask_in_input(mask)
+    assert enlarged[:, 0].tolist() == [1, 7, 7]
+    cropped = place(Fit(mode="crop"), (2, 6), (2, 2)).mask_in_input(mask)
+    assert cropped.tolist() == [[3, 4], [9, 10]]
+    boxed = place(Fit(mode="letterbox"), (2, 6), (6, 6)).mask_in_input(mask)
+    assert boxed.tolist() == [[255] * 6] * 2 + mask.tolist() + [[255] * 6] * 2
+    empty = place(Fit(mode="letterbox"), (2, 6), (4, 6)).mask_in_input(mask.astype(np.int32), fill=-1)
+    assert (empty[[0, 3]] == -1).all()
+    assert empty.dtype == np.int32
+
+
+@pytest.mark.parametrize("fit", [Fit(), Fit(mode="crop", fraction=0.5), Fit(mode="crop"), Fit(mode="letterbox")])
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (17, 9), (1, 30)])
+def test_a_mask_shows_the_pixel_that_the_picture_shows_there(fit: Fit, size: tuple[int, int]) -> None:
+    # Enlarged by a whole number, each pixel of the mask keeps its whole square, and comes back from it.
+    height, width = size
+    mask = np.arange(height * width).reshape(size).astype(np.int32) + 1000
+    placement = place(fit, size, (30, 30) if fit.mode != "letterbox" else (height * 3 + 2, width * 3))
+    inside = placement.mask_in_input(mask)
+    assert inside.shape == placement.size
+    assert (inside != 255).any()
+    back = placement.mask_in_picture(inside)
+    assert back[back >= 0].tolist() == mask[back >= 0].tolist()
+    if fit.mode != "crop":
+        assert (back >= 0).all()
+    bars = np.ones(placement.size, bool)
+    x, y, filled_width, filled_height = placement.input
+    bars[y : y + filled_height, x : x + filled_width] = False
+    np.testing.assert_array_equal(inside == 255, bars)
+
+
+def test_a_mask_ends_where_the_picture_ends() -> None:
+    # A part that begins a pixel before the picture and ends a pixel behind it, as augmentation takes it.
+    placement = Placement(picture=(-1, 0, 4, 1), input=(0, 0, 4, 1), size=(1, 4), picture_size=(1, 2))
+    assert placement.mask_in_input(np.array([[5, 6]], np.uint8)).tolist() == [[255, 5, 6, 255]]
+    assert placement.mask_in_picture(np.array([[1, 2, 3, 4]], np.int32)).tolist() == [[2, 3]]
