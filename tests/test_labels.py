@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from edgecv.data.formats.masks import VOC
 from edgecv.errors import OptionError
 from edgecv.labels import builtin_labels, read_labels
 
@@ -20,9 +21,16 @@ def test_imagenet_labels_stand_at_their_published_indices() -> None:
     }
 
 
+def test_voc_labels_are_those_of_masks() -> None:
+    # Class numbers of the challenge's documentation: 0 is the background, 1 the aeroplane, 20 the monitor.
+    labels = builtin_labels("voc")
+    assert labels == VOC
+    assert (labels[0], labels[1], labels[15], labels[20]) == ("background", "aeroplane", "person", "tvmonitor")
+
+
 @pytest.mark.parametrize("name", ["cocoa", "../photos/LICENSES"])
 def test_unknown_builtin_labels_are_refused(name: str) -> None:
-    message = f"No built-in labels {name!r}. Known: coco, everyday, imagenet."
+    message = f"No built-in labels {name!r}. Known: coco, everyday, imagenet, voc."
     with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
         builtin_labels(name)
 

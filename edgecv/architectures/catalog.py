@@ -14,6 +14,18 @@ __all__ = [
     "EFFICIENTNET_LITE1",
     "EFFICIENTNET_LITE2",
     "FASHION_CNN",
+    "FCN8S",
+    "FCN8S_DILATED",
+    "FCN8S_MOBILENET_V2",
+    "FCN8S_MOBILENET_V2_DILATED",
+    "FCN16S",
+    "FCN16S_DILATED",
+    "FCN16S_MOBILENET_V2",
+    "FCN16S_MOBILENET_V2_DILATED",
+    "FCN32S",
+    "FCN32S_DILATED",
+    "FCN32S_MOBILENET_V2",
+    "FCN32S_MOBILENET_V2_DILATED",
     "GOOGLENET",
     "INCEPTION_V3",
     "INCEPTION_V4",
@@ -67,6 +79,35 @@ def _lite(size: int) -> Preprocess:
     """Return the scaling of EfficientNet-Lite: the crop leaves out 32 of ``size + 32`` pixels."""
     fit = Fit(mode="crop", fraction=size / (size + 32), filter="bicubic")
     return Preprocess(style="lite", mean=(127.0,), scale=(1 / 128,), fit=fit)
+
+
+_FCN = (
+    'Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", 2015, '
+    "https://arxiv.org/abs/1411.4038, section 4 and figure 3"
+)
+_DILATED = (
+    ', dilated as in Chen et al., "Semantic Image Segmentation with Deep Convolutional Nets and Fully Connected CRFs", '
+    "2015, https://arxiv.org/abs/1412.7062, section 3.1"
+)
+
+
+def _fcn(name: str, *, parameters: int) -> Architecture:
+    """Return a segmenter of `edgecv.architectures.fcn_segmentation`."""
+    light = "mobilenet_v2" in name
+    backbone = ", on MobileNetV2, https://arxiv.org/abs/1801.04381" if light else ""
+    return Architecture(
+        name=name,
+        builder=f"edgecv.architectures.fcn_segmentation:{name}",
+        input_shape=(320, 320, 3),
+        task="segmentation",
+        classes=21,
+        parameters=parameters,
+        reference=f"{_FCN}{backbone}{_DILATED if name.endswith('_dilated') else ''}",
+        preprocess=replace(STYLES["tf" if light else "caffe"], fit=Fit(mode="letterbox")),
+        labels="voc",
+        weights=_PUBLISHED,
+        heads=("score_*", "upscore_*", "logits"),
+    )
 
 
 ALEXNET = Architecture(
@@ -150,6 +191,18 @@ FASHION_CNN = Architecture(
     preprocess=_UNIT,
     minimum=8,
 )
+FCN8S = _fcn("fcn8s", parameters=134_489_759)
+FCN8S_DILATED = _fcn("fcn8s_dilated", parameters=134_482_703)
+FCN8S_MOBILENET_V2 = _fcn("fcn8s_mobilenet_v2", parameters=2_428_063)
+FCN8S_MOBILENET_V2_DILATED = _fcn("fcn8s_mobilenet_v2_dilated", parameters=2_421_007)
+FCN16S = _fcn("fcn16s", parameters=134_815_994)
+FCN16S_DILATED = _fcn("fcn16s_dilated", parameters=134_808_938)
+FCN16S_MOBILENET_V2 = _fcn("fcn16s_mobilenet_v2", parameters=2_755_642)
+FCN16S_MOBILENET_V2_DILATED = _fcn("fcn16s_mobilenet_v2_dilated", parameters=2_748_586)
+FCN32S = _fcn("fcn32s", parameters=136_152_917)
+FCN32S_DILATED = _fcn("fcn32s_dilated", parameters=134_798_165)
+FCN32S_MOBILENET_V2 = _fcn("fcn32s_mobilenet_v2", parameters=4_091_221)
+FCN32S_MOBILENET_V2_DILATED = _fcn("fcn32s_mobilenet_v2_dilated", parameters=2_736_469)
 GOOGLENET = Architecture(
     name="googlenet",
     builder="edgecv.architectures.googlenet:googlenet",

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+import edgecv.architectures.bilinear  # noqa: F401  registers its initializer, too
 from edgecv.errors import ArchitectureError
 
 __all__ = ["EuclideanRBF", "LocalResponseNormalization", "PartialConv2D", "scaled_tanh"]

@@ -19,6 +19,7 @@ import numpy as np
 from keras import layers, ops
 from PIL import Image
 
+from edgecv.architectures.bilinear import BilinearKernel
 from edgecv.architectures.custom_layers import EuclideanRBF
 from edgecv.decoders import Decoder, Ssd, YoloV3
 from edgecv.deployable import decoder_order
@@ -120,12 +121,18 @@ def _draw(layer: Any, seed: int, beta: tuple[float, float]) -> None:
                 variable.assign(generator.uniform(*beta, shape).astype("float32"))
             case "gamma":
                 variable.assign(generator.uniform(*_GAMMA, shape).astype("float32"))
+            case "kernel" if _interpolates(layer):
+                variable.assign(layer.kernel_initializer(shape))
             case name if name.endswith("kernel") and len(shape) > 1:
                 values = generator.standard_normal(shape, dtype=np.float32)
                 values *= np.float32(_deviation(layer, name, shape))
                 variable.assign(values)
             case _:  # what a layer knows better: statistics of Normalization, slopes of PReLU
                 pass
+
+
+def _interpolates(layer: Any) -> bool:
+    return isinstance(getattr(layer, "kernel_initializer", None), BilinearKernel)
 
 
 def _deviation(layer: Any, name: str, shape: tuple[int, ...]) -> float:
@@ -255,9 +262,10 @@ def _heads(tensor: Any) -> list[Any]:
         if isinstance(layer, layers.Dense | layers.Conv2D):
             return [layer]
         inputs = layer._inbound_nodes[node].input_tensors
-        if isinstance(layer, layers.Concatenate):
+        if isinstance(layer, layers.Concatenate | layers.Add):
             return [head for part in inputs for head in _heads(part)]
-        if not isinstance(layer, layers.Activation | layers.Softmax | layers.Reshape | layers.Flatten | EuclideanRBF):
+        passed = layers.Activation | layers.Softmax | layers.Reshape | layers.Flatten | EuclideanRBF
+        if not isinstance(layer, passed) and not _interpolates(layer):
             return []
         tensor = inputs[0]
 
