@@ -122,7 +122,31 @@ DETECTORS = {
     "yolo_v3": (248_007_048 - 20) // 4,
     "yolo_v3_tiny": (35_434_956 - 20) // 4,
 }
-NAMES = sorted((*CLASSIFIERS, *DETECTORS))
+# The bodies: VGG16 with 7 × 7 × 512 × 4096 numbers in fc6 and no classes; MobileNetV2 without its 1000 classes.
+BODIES = {
+    "": KERAS_TOTALS["vgg16"] - (4096 * 1000 + 1000),
+    "_mobilenet_v2": KERAS_TOTALS["mobilenet_v2"] - (1280 * 1000 + 1000),
+}
+# Channels of the scored maps: of the strides 32, 16 and 8.
+SCORED = {"": (4096, 512, 256), "_mobilenet_v2": (1280, 576, 192)}
+
+
+def segmenter(body: str, scored: int, *, dilated: bool) -> int:
+    """Numbers of an FCN of 21 classes: body, 1 × 1 scores with biases, kernels twice as wide as they enlarge."""
+    scores = sum(channels * 21 + 21 for channels in SCORED[body][:scored])
+    factors = {1: [32], 2: [2, 16], 3: [2, 2, 8]}[scored]
+    if dilated:  # the coarsest map has the stride of the next
+        factors = {1: [16], 2: [16], 3: [2, 8]}[scored]
+    return BODIES[body] + scores + sum((2 * factor) ** 2 * 21 * 21 for factor in factors)
+
+
+SEGMENTERS = {
+    f"fcn{side}s{body}{form}": segmenter(body, scored, dilated=bool(form))
+    for side, scored in ((32, 1), (16, 2), (8, 3))
+    for body in BODIES
+    for form in ("", "_dilated")
+}
+NAMES = sorted((*CLASSIFIERS, *DETECTORS, *SEGMENTERS))
 FRAMEWORKS = {"keras", "tensorflow", "jax", "torch", "onnx"}
 
 
@@ -161,20 +185,30 @@ def test_network_is_what_its_description_says(name: str) -> None:
     assert model.input_shape == (None, *architecture.input_shape)
     assert model.layers[0].name == "image"
     assert "https://" in architecture.reference or "3rd edition" in architecture.reference
-    check = check_detector if name in DETECTORS else check_classifier
-    check(architecture, model)
+    assert architecture.parameters == SEGMENTERS.get(name, architecture.parameters)
+    checks = {"classification": check_classifier, "detection": check_detector, "segmentation": check_segmenter}
+    checks[architecture.task](architecture, model)
 
 
 def check_classifier(architecture: Architecture, model: Any) -> None:
-    assert architecture.task == "classification"
+    assert architecture.name in CLASSIFIERS
     assert architecture.decoder is None
     assert model.output_shape == (None, architecture.classes)
     assert model.layers[-1].name == "predictions"
     assert model.layers[-1].activation is keras.activations.softmax
 
 
+def check_segmenter(architecture: Architecture, model: Any) -> None:
+    assert architecture.name in SEGMENTERS
+    assert architecture.decoder is None
+    assert model.output_shape == (None, *architecture.input_shape[:2], architecture.classes)
+    assert architecture.preprocess.fit.mode == "letterbox"
+    assert architecture.labels is not None
+    assert len(builtin_labels(architecture.labels)) == architecture.classes
+
+
 def check_detector(architecture: Architecture, model: Any) -> None:
-    assert architecture.task == "detection"
+    assert architecture.name in DETECTORS
     assert architecture.decoder is not None
     assert architecture.decoder.check(model.output_shape, architecture.input_shape[:2]) == architecture.classes
     assert architecture.labels is not None
@@ -188,7 +222,7 @@ def test_preprocess_fits_the_network_s_channels(name: str) -> None:
 
 
 # A detector's published weights come in a distribution of their own.
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", [*CLASSIFIERS, *SEGMENTERS])
 def test_published_weights_have_a_provider(name: str) -> None:
     architecture = registry.load_architecture(name)
     assert ("imagenet" in architecture.weights) == (name in registry.names("edgecv.weights"))
