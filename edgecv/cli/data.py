@@ -1,4 +1,4 @@
-"""``edgecv data``: look at labelled data, and convert them."""
+"""``edgecv data``: look at labelled data, convert them, and find anchors in them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from edgecv.cli.common import emit_json, json_option, progress, say, warn
+from edgecv.cli.data_anchors import anchors
+from edgecv.cli.opening import opened
 
 if TYPE_CHECKING:
     from edgecv.data.converting import Conversion
@@ -20,7 +22,10 @@ _MOST_LISTED = 12  # classes and sizes; the document has all
 
 @click.group()
 def data() -> None:
-    """Look at labelled data, and convert them."""
+    """Look at labelled data, convert them, and find anchors in them."""
+
+
+data.add_command(anchors)
 
 
 @data.command()
@@ -46,7 +51,7 @@ def inspect(path: str, format_: str | None, skip_broken: bool, save: Path, as_js
     if save.suffix.lower() != ".png":
         raise OptionError(f"--save {str(save)!r} is no PNG. Name a file that ends in .png.")
     writable_folder(save)
-    dataset = _decoded(_opened(path, format_, skip_broken), skip_broken)
+    dataset = _decoded(opened(path, format_, skip_broken), skip_broken)
     statistics = count(dataset)
     with replace_whole(save) as temporary:
         contact_sheet(dataset).save(temporary, format="PNG")
@@ -83,7 +88,7 @@ def convert(
     """Write the boxes of PATH as COCO, Pascal VOC or YOLO."""
     from edgecv.data import converting
 
-    dataset = _opened(path, format_, skip_broken)
+    dataset = opened(path, format_, skip_broken)
     if ratios is not None:
         dataset = _split(dataset, ratios, seed)
     with progress("Writing", len(dataset.samples)) as step:
@@ -104,19 +109,6 @@ def convert(
         f"{conversion.path}  {conversion.format}, {conversion.pictures:,} pictures{f' ({parts})' if parts else ''}, "
         f"{conversion.boxes:,} boxes"
     )
-
-
-def _opened(path: str, format_: str | None, skip_broken: bool) -> "Dataset":
-    """Read the labels; name each broken one on a line of its own."""
-    from edgecv.data.problems import BrokenDataError
-    from edgecv.data.reading import open_data
-
-    try:
-        return open_data(path, format=format_, skip_broken=skip_broken)
-    except BrokenDataError as error:
-        for problem in error.problems:
-            say(str(problem))
-        raise
 
 
 def _decoded(dataset: "Dataset", skip_broken: bool) -> "Dataset":
