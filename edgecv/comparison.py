@@ -44,6 +44,7 @@ class Comparison:
         worst: Index of the picture that differs most.
         top1: Fraction of pictures with the same best class; None where there are no classes.
         box_match: Detectors and localisers: fraction of the boxes that have a counterpart; None where there are none.
+        pixels: Segmenters: fraction of the pixels with the same class; None where there are none.
         problem: Why it fails, or empty.
         note: What a reader should know, or empty.
     """
@@ -54,6 +55,7 @@ class Comparison:
     worst: int
     top1: float | None = None
     box_match: float | None = None
+    pixels: float | None = None
     problem: str = ""
     note: str = ""
 

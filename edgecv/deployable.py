@@ -20,6 +20,7 @@ from edgecv.nms import Suppress
 from edgecv.preprocess import Preprocess
 from edgecv.resize import GraphResize
 from edgecv.runtime import Arrays, TensorInfo
+from edgecv.segmentation import CHECKPOINT, MASK, BestClass, SegmentationHead
 
 if TYPE_CHECKING:
     import keras
@@ -78,6 +79,7 @@ class Deployable:
         top_k: Classification: give the K best instead of all.
         detection: Detection: decoder and suppression.
         localisation: Localisation: what the box's numbers mean.
+        segmentation: Segmentation: how scores of pixels become a mask.
         resize: The resize where it is inside the graph: pictures of any size go in.
         labels: One name a class, or empty.
         weights_source: Where the weights come from.
@@ -99,6 +101,7 @@ class Deployable:
     top_k: int | None = None
     detection: DetectionHead | None = None
     localisation: Localisation | None = None
+    segmentation: SegmentationHead | None = None
     resize: GraphResize | None = None
     labels: tuple[str, ...] = ()
     weights_source: str = "file"
@@ -114,7 +117,14 @@ class Deployable:
     @property
     def checkpoints(self) -> tuple[str, ...]:
         """Names of the tensors inside the artifact that verification reads."""
+        if self.segmentation is not None:
+            return (CHECKPOINT,)
         return self.detection.checkpoints if self.detection else ()
+
+    @property
+    def picture_sized(self) -> tuple[str, ...]:
+        """Names of the outputs ``(batch, height, width)`` whose sides are the picture's, whatever its size is."""
+        return (MASK,) if self.segmentation is not None and self.resize is not None else ()
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -133,6 +143,8 @@ class Deployable:
             document["fixed_boxes"] = self.detection.fixed_boxes
         if self.localisation is not None:
             document["localisation"] = self.localisation.to_json()
+        if self.segmentation is not None:
+            document["segmentation"] = self.segmentation.to_json()
         return document
 
     def graph_resize(self) -> dict[str, Any] | None:
@@ -148,6 +160,7 @@ class Deployable:
         *,
         thresholds: Mapping[str, Any] | None = None,
         suppress: Suppress | None = None,
+        best_class: BestClass | None = None,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Define the whole graph: the one place, for Keras and for every exporter.
 
@@ -156,6 +169,7 @@ class Deployable:
             network: Replaces the call of the network; it gets the preprocessed tensor.
             thresholds: Scalar tensors in place of the settings that `thresholds` names.
             suppress: A format's own operator for suppression.
+            best_class: A backend's own operation for the best of several scores.
 
         Returns:
             Output name → tensor in the artifact's order, and checkpoint name → tensor.
@@ -172,6 +186,12 @@ class Deployable:
         def place(boxes: Any) -> Any:
             return boxes if self.resize is None else self.resize.boxes_in_picture(boxes, image, self.input_size, ops)
 
+        def place_mask(mask: Any) -> Any:
+            return mask if self.resize is None else self.resize.mask_in_picture(mask, image, self.input_size, ops)
+
+        if self.segmentation is not None:
+            (scores,) = flat_tensors(call(x))
+            return self.segmentation.apply(scores, self.input_size, ops, place=place_mask, best_class=best_class)
         if self.detection is None:
             return self.head(flat_tensors(call(x)), place), {}
         sized = [self._at_size(x, size, ops) for size in self.detection.sizes(self.input_size)]
@@ -181,7 +201,7 @@ class Deployable:
         )
 
     def head(self, outputs: Sequence[Any], place: Callable[[Any], Any] = lambda boxes: boxes) -> dict[str, Any]:
-        """Turn the outputs of a network that is no detector into the artifact's: activation, top-k, box, names.
+        """Turn the outputs of any other network into the artifact's: activation, top-k, box, names.
 
         Args:
             outputs: The network's, in Keras' order.

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from edgecv.architecture import Task
@@ -20,10 +20,12 @@ from edgecv.deployable import (
 from edgecv.detection import DetectionHead
 from edgecv.errors import ModelError, OptionError, one_line
 from edgecv.fcn import check_size
+from edgecv.last_activation import last_activation
 from edgecv.localisation import LOCALISATIONS, Localisation
 from edgecv.nms import Nms
 from edgecv.preprocess import STYLES, Preprocess, for_whole_pictures
 from edgecv.resize import GraphResize, ResizeMode
+from edgecv.segmentation import MASK, SegmentationHead
 
 if TYPE_CHECKING:
     import keras
@@ -43,6 +45,7 @@ def deploy(
     network: "keras.Model",
     *,
     name: str | None = None,
+    task: Task | None = None,
     preprocess: str | Preprocess | None = None,
     labels: Sequence[str] | None = None,
     activation: ActivationOption = "auto",
@@ -61,6 +64,8 @@ def deploy(
         network: A Keras model with one picture input ``(batch, height, width, channels)``. Auxiliary classifiers
             of edgecv's own architectures are taken off.
         name: Name in metadata; the default is the network's.
+        task: What the outputs mean; the default is what the network knows of itself. A user's own segmenter needs
+            ``segmentation``: its one output is taken for ``(batch, height, width, classes)``.
         preprocess: A style (``none``, ``0-1``, ``tf``, ``torch``, ``caffe``) or a `Preprocess`. What
             `edgecv.build` made knows its own; for any other network the default is ``none``.
         labels: One name a class.
@@ -83,6 +88,9 @@ def deploy(
     info: ModelInfo = getattr(network, "edgecv_info", None) or ModelInfo(name=name or str(network.name))
     _check_option("input type", input_dtype, get_args(InputType))
     _check_option("activation", activation, get_args(ActivationOption))
+    if task is not None:
+        _check_option("task", task, get_args(Task))
+        info = _of_task(info, task)
     if batch is not None and batch < 1:
         raise OptionError(f"batch must be at least 1 or dynamic, got {batch}.")
     network = _without_auxiliary(network, info.task)
@@ -91,13 +99,15 @@ def deploy(
     scaling, notes = _scaling(info, preprocess)
     scaling.check_channels(channels)
     boxes = _boxes(info, decoder, localisation)
-    if boxes is None:
+    if boxes is None and info.task == "segmentation":
+        head = _segmentation_head(network, activation, size=size, channels=channels)
+    elif boxes is None:
         head = _other_head(network, info.task, activation)
     elif isinstance(boxes, Localisation):
         head = _localisation_head(network, boxes, activation)
     else:
         head = _detection_head(network, boxes, nms, activation, size=size, channels=channels)
-    if boxes is not None:
+    if boxes is not None or head.segmentation is not None:
         scaling = for_whole_pictures(scaling)
     for note in (*notes, *head.notes):
         _LOGGER.warning(note)
@@ -116,6 +126,7 @@ def deploy(
         top_k=_checked_top_k(top_k, head.task, head.classes),
         detection=head.detection,
         localisation=head.localisation,
+        segmentation=head.segmentation,
         resize=_checked_resize(resize, head.task, input_dtype),
         labels=_checked_labels(tuple(labels) if labels is not None else info.labels, head.classes),
         weights_source=info.weights_source,
@@ -136,6 +147,7 @@ class _Head:
         detection: Decoder and suppression of a detector.
         localisation: What a localiser's box means.
         objectness: A localiser gives an objectness, too.
+        segmentation: How scores of pixels become a mask.
         notes: What the user should know.
     """
 
@@ -146,6 +158,7 @@ class _Head:
     detection: DetectionHead | None = None
     localisation: Localisation | None = None
     objectness: bool = False
+    segmentation: SegmentationHead | None = None
     notes: tuple[str, ...]
 
 
@@ -176,7 +189,7 @@ def _localisation_head(network: "keras.Model", localisation: Localisation, optio
     classes = localisation.check([tuple(tensor.shape) for tensor in tensors])
     scores, *objectness, _ = tensors
     added, activation, notes = _activation(network, [scores], option)
-    there = _last_activation(objectness[0]) if objectness else "sigmoid"
+    there = last_activation(objectness[0]) if objectness else "sigmoid"
     if there is None:
         notes = (*notes, "The objectness' activation is unknown: it is taken for a sigmoid.")
     elif there != "sigmoid":
@@ -218,6 +231,62 @@ def _detection_head(
     return _Head(
         task="detection", classes=classes, added=added, activation=activation, detection=detection, notes=notes
     )
+
+
+def _of_task(info: ModelInfo, task: Task) -> ModelInfo:
+    """Return what is known of a network, for the task that the caller says it has."""
+    if info.decoder is not None and task != "detection":
+        raise OptionError(f"{info.name} brings a decoder, which makes it a detector, not of task {task}.")
+    if info.localisation is not None and task not in ("localisation", "detection"):
+        raise OptionError(f"{info.name} says how its outputs become one box, which makes it no network of task {task}.")
+    return replace(info, task=task)
+
+
+def _segmentation_head(
+    network: "keras.Model", option: ActivationOption, *, size: tuple[int, int], channels: int
+) -> _Head:
+    outputs = flat_tensors(network.outputs)
+    shapes = _output_shapes(network, size, channels)
+    rows, columns, classes = shapes[0][1:] if len(shapes) == 1 and len(shapes[0]) == 4 else (None, None, None)
+    if rows is None or columns is None or classes is None:
+        raise OptionError(
+            f"A segmenter gives one output (batch, height, width, classes), {network.name!r} gives "
+            f"{', '.join(map(_shape, shapes))}. Give a network of that one output."
+        )
+    if rows > size[0] or columns > size[1]:
+        raise OptionError(
+            f"{network.name!r} gives scores of {rows}x{columns} pixels for pictures of {size[0]}x{size[1]}. "
+            "Give a network whose output is no larger than its input."
+        )
+    activation = _pixel_activation(network, outputs[0], classes, option)
+    head = SegmentationHead(channels=classes, activation=activation, output_size=(rows, columns))
+    return _Head(
+        task="segmentation",
+        classes=head.classes,
+        added="none",
+        activation=activation,
+        segmentation=head,
+        notes=(),
+    )
+
+
+def _pixel_activation(network: "keras.Model", scores: Any, classes: int, option: ActivationOption) -> Activation:
+    """Return what a segmenter's scores went through; the best class is the same whatever that is, but not of one."""
+    there = last_activation(scores)
+    if classes > 1:
+        _activation(network, (), option)  # there is nothing to choose
+        return there or "none"
+    if there is None and option in ("sigmoid", "none"):
+        return option
+    if there is None or (option not in ("auto", "none") and option != there):
+        known = "unknown" if there is None else there
+        raise OptionError(
+            f"{network.name!r} gives one channel, whose activation is {known}: --activation sigmoid takes an unknown "
+            "one for a probability, and none for a logit."
+        )
+    if there == "softmax":
+        raise OptionError(f"{network.name!r} gives one channel through a softmax, which is 1 everywhere. Use sigmoid.")
+    return there
 
 
 def _check_option(what: str, value: object, known: Sequence[str]) -> None:
@@ -309,7 +378,7 @@ def _activation(
         if option not in ("auto", "none"):
             raise OptionError(f"--activation {option} is for classifiers; {network.name!r} is no classifier.")
         return "none", "none", ()
-    there = _last_activation(probabilities[0])
+    there = last_activation(probabilities[0])
     if option == "none":
         return "none", there or "none", ()
     if option != "auto":
@@ -322,29 +391,11 @@ def _activation(
     return added, added, (f"The last layer has no activation: {added} was added (--activation none leaves it out).",)
 
 
-def _last_activation(tensor: Any) -> Activation | None:
-    """Return the activation that a symbolic tensor went through last; None where it cannot be told."""
-    from keras import layers
-
-    layer, _, index = tensor._keras_history
-    if isinstance(layer, layers.Softmax):
-        return "softmax"
-    function = getattr(layer, "activation", None)
-    name = getattr(function, "__name__", None)
-    if name in ("softmax", "sigmoid"):
-        return "softmax" if name == "softmax" else "sigmoid"
-    if getattr(layer, "outputs", None):  # a nested model
-        return _last_activation(flat_tensors(layer.outputs)[index])
-    passes_through = isinstance(layer, layers.Dropout | layers.Flatten | layers.Reshape | layers.Identity)
-    if passes_through or (isinstance(layer, layers.Activation) and name == "linear"):
-        return _last_activation(flat_tensors(layer._inbound_nodes[0].input_tensors)[0])
-    linear = isinstance(layer, layers.Dense | layers.Conv2D | layers.BatchNormalization | layers.GlobalAveragePooling2D)
-    return "none" if linear and name in (None, "linear") else None
-
-
 def _output_names(network: "keras.Model", head: _Head, top_k: int | None) -> tuple[str, ...]:
     if head.detection is not None:
         return head.detection.output_names
+    if head.segmentation is not None:
+        return (MASK,)
     scores = "logits" if head.activation == "none" else LOCALISATIONS[0]
     if head.localisation is not None:
         return (scores, *LOCALISATIONS[1 : 3 if head.objectness else 2])
@@ -357,17 +408,23 @@ def _detector_shapes(
     network: "keras.Model", head: DetectionHead, size: tuple[int, int], channels: int
 ) -> list[tuple[int | None, ...]]:
     """Return the shapes of a detector's outputs, in the decoder's order, scale by scale."""
-    import keras
-
     shapes: list[tuple[int | None, ...]] = []
-    for height, width in head.sizes(size):
-        try:
-            given = network.compute_output_spec(keras.KerasTensor((None, height, width, channels)))
-        except Exception as error:  # Keras and custom layers may raise anything
-            raise ModelError(f"{network.name} cannot run on {height}x{width} pictures: {one_line(error)}.") from error
-        flat = [tuple(each.shape) for each in flat_tensors(given)]
+    for each in head.sizes(size):
+        flat = _output_shapes(network, each, channels)
         shapes += [flat[index] for index in decoder_order(network, head.decoder.outputs)]
     return shapes
+
+
+def _output_shapes(network: "keras.Model", size: tuple[int, int], channels: int) -> list[tuple[int | None, ...]]:
+    """Return the shapes of the outputs for pictures of a size, in Keras' order."""
+    import keras
+
+    height, width = size
+    try:
+        given = network.compute_output_spec(keras.KerasTensor((None, height, width, channels)))
+    except Exception as error:  # Keras and custom layers may raise anything
+        raise ModelError(f"{network.name} cannot run on {height}x{width} pictures: {one_line(error)}.") from error
+    return [tuple(each.shape) for each in flat_tensors(given)]
 
 
 def _checked_resize(mode: ResizeMode | None, task: Task, input_dtype: InputType) -> GraphResize | None:
@@ -375,8 +432,10 @@ def _checked_resize(mode: ResizeMode | None, task: Task, input_dtype: InputType)
         return None
     if input_dtype != "uint8":
         raise OptionError("--resize needs pictures as input: use it with --input uint8.")
-    if task not in ("classification", "detection", "localisation"):
-        raise OptionError(f"--resize is for classifiers, detectors and localisers, this network's task is {task}.")
+    if task == "other":
+        raise OptionError(
+            "--resize is for classifiers, detectors, localisers and segmenters, this network's task is other."
+        )
     return GraphResize(mode=mode)
 
 

@@ -65,8 +65,10 @@ class Original:
             with quiet_frameworks():
                 zeros = np.zeros((1, *deployable.input_size, deployable.channels), deployable.input_dtype)
                 answers = deployable.run(zeros)
+            sides: dict[str, tuple[int | None, ...]] = {name: values.shape[1:] for name, values in answers.items()}
+            sides.update(dict.fromkeys(deployable.picture_sized, (None, None)))
             self._outputs = tuple(
-                TensorInfo(name=name, shape=(deployable.batch, *values.shape[1:]), dtype=values.dtype.name)
+                TensorInfo(name=name, shape=(deployable.batch, *sides[name]), dtype=values.dtype.name)
                 for name, values in answers.items()
             )
         return self._outputs

@@ -7,6 +7,7 @@ them again. Their sha256 is stored, because another release of Pillow might resi
 import base64
 import contextlib
 import hashlib
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _PHOTOS, _NOISE = 2, 1
 # Larger outputs are sampled at a fixed step.
 _MOST_VALUES = 4096
+# Bytes of a mask, compressed: three cases of mask and scores then take less than 100 KB of the file.
+_MOST_PACKED = 6144
+# A damaged file must not fill the memory.
+_MOST_UNPACKED = 2**28
 
 
 def record_cases(deployable: "Deployable", pictures: Pictures, answers: Arrays) -> list[dict[str, Any]]:
@@ -57,13 +62,15 @@ def record_cases(deployable: "Deployable", pictures: Pictures, answers: Arrays) 
         pictures = Pictures(names=tuple(shipped.names[i] for i in chosen), values=shipped.values[chosen])
         answers = original_answers(deployable, pictures)
     whole = DETECTIONS if "count" in answers else ()
+    chosen = _chosen(pictures.names)
+    recorded = {name: _recorded(values[chosen], whole=name in whole) for name, values in answers.items()}
     return [
         {
             "picture": pictures.names[index],
             "sha256": _sha256(pictures.values[index]),
-            "outputs": {name: _recorded(values[index], whole=name in whole) for name, values in answers.items()},
+            "outputs": {name: rows[place] for name, rows in recorded.items()},
         }
-        for index in _chosen(pictures.names)
+        for place, index in enumerate(chosen)
     ]
 
 
@@ -161,7 +168,7 @@ def _read(path: Path, metadata: Mapping[str, Any], made: Sequence[tuple[Mapping[
         if metadata["input"]["dtype"] == "float32":
             feed = Preprocess.from_json(metadata["preprocess"]).apply(feed.astype(np.float32), np)
         answers, steps = _answers([case for case, _ in made])
-        head = Head.of(metadata["task"], metadata["postprocess"])
+        head = Head.of(metadata["task"], metadata["postprocess"], metadata.get("graph_resize"))
     lacking = [name for name in _wanted(metadata) if name not in answers]
     if lacking:
         raise damaged(path, f"its recorded cases lack {lacking[0]!r}")
@@ -184,11 +191,11 @@ def _wanted(metadata: Mapping[str, Any]) -> list[str]:
 def _check(runner: Runner, name: str, recorded: _Recorded, tolerance: float) -> Report:
     answers, steps = recorded.answers, recorded.steps
     given = run_batched(runner, recorded.feed, recorded.batch)
-    if recorded.head.nms is None:
+    if recorded.head.segmentation is None and recorded.head.nms is None:
         given = {
             output: values.reshape(len(values), -1)[:, :: steps.get(output, 1)] for output, values in given.items()
         }
-    else:
+    elif recorded.head.nms is not None:
         answers = {output: _shaped(values, given.get(output)) for output, values in answers.items()}
     # That the outputs vary between pictures was shown at export, on all pictures.
     compared = compare_outputs(recorded.head, answers, given, tolerance, vacuity=False, steps=steps)
@@ -206,20 +213,56 @@ def _chosen(names: Sequence[str]) -> list[int]:
     return [*photos[:_PHOTOS], *noise[:_NOISE]]
 
 
-def _recorded(values: Array, *, whole: bool) -> dict[str, Any]:
-    flat = values.reshape(-1)
-    step = 1 if whole else -(-flat.size // _MOST_VALUES)
-    little = flat[::step].astype(flat.dtype.newbyteorder("<"))
-    return {"dtype": flat.dtype.name, "step": step, "values": base64.b64encode(little.tobytes()).decode()}
+def _recorded(values: Array, *, whole: bool) -> list[dict[str, Any]]:
+    """Return what is stored of an output's values ``(cases, …)``, one document a case."""
+    flat = values.reshape(len(values), -1)
+    if flat.dtype.kind in "iu" and not whole:
+        return _packed(flat)
+    step = 1 if whole else -(-flat.shape[1] // _MOST_VALUES)
+    return [{"dtype": flat.dtype.name, "step": step, "values": _text(_little(row[::step]))} for row in flat]
+
+
+def _packed(flat: Array) -> list[dict[str, Any]]:
+    """Store class numbers ``(cases, count)`` compressed, at the smallest step at which each case is small enough."""
+    fits = flat.min(initial=0) >= 0 and flat.max(initial=0) <= np.iinfo(np.uint8).max
+    small = flat.astype(np.uint8) if fits else flat
+    step = 1
+    while True:
+        packed = [zlib.compress(_little(row[::step]), 9) for row in small]
+        largest = max(map(len, packed))
+        if largest <= _MOST_PACKED:
+            break
+        # Odd, so that it does not look at the same columns of a mask in every row.
+        step = max(step + 2, step * largest // _MOST_PACKED | 1)
+    about = {"dtype": flat.dtype.name, "step": step, "packed": small.dtype.name}
+    return [{**about, "values": _text(each)} for each in packed]
+
+
+def _little(values: Array) -> bytes:
+    return values.astype(values.dtype.newbyteorder("<")).tobytes()
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _unpacked(case: Mapping[str, Any]) -> Array:
+    content = base64.b64decode(case["values"])
+    stored = case.get("packed")
+    if stored is not None:
+        unpacker = zlib.decompressobj()
+        content = unpacker.decompress(content, _MOST_UNPACKED)
+        if not unpacker.eof:
+            raise ValueError("values are cut, or too many")
+    dtype = np.dtype(stored or case["dtype"])
+    return np.frombuffer(content, dtype.newbyteorder("<")).astype(np.dtype(case["dtype"]))
 
 
 def _answers(cases: Sequence[Mapping[str, Any]]) -> tuple[Arrays, dict[str, int]]:
     answers: Arrays = {}
     steps: dict[str, int] = {}
     for output, first in cases[0]["outputs"].items():
-        dtype = np.dtype(first["dtype"]).newbyteorder("<")
-        rows = [np.frombuffer(base64.b64decode(case["outputs"][output]["values"]), dtype) for case in cases]
-        answers[output] = np.stack(rows).astype(np.dtype(first["dtype"]))
+        answers[output] = np.stack([_unpacked(case["outputs"][output]) for case in cases])
         steps[output] = int(first["step"])
     return answers, steps
 

@@ -1,4 +1,4 @@
-"""The resize inside the graph: pictures of any size go in, and boxes come out in 0…1 of those pictures.
+"""The resize inside the graph: pictures of any size go in; boxes come out in 0…1 of them, and masks at their size.
 
 Bilinear interpolation between pixel centres, written as gathers of rows and columns with weights, so that every
 engine computes the same numbers, and the network's input keeps a static size whatever the picture's is.
@@ -75,10 +75,36 @@ class GraphResize:
         mapped = [x1 * wide - left, y1 * high - top, x2 * wide - left, y2 * high - top]
         return ops.clip(ops.concatenate(mapped, axis=-1), 0.0, 1.0)
 
+    def mask_in_picture(self, mask: Any, image: Any, size: tuple[int, int], ops: Any) -> Any:
+        """Map masks ``(batch, height, width)`` of the input to the picture's size, by nearest neighbour.
+
+        Each pixel of the picture gets the one of the input that its centre lies in.
+        """
+        for axis, place in enumerate(self._axes(image, size, ops), start=1):
+            mask = ops.take(mask, _nearest(place, ops), axis=axis)
+        return mask
+
+    def places_in_input(self, picture_size: tuple[int, int], size: tuple[int, int]) -> tuple[Any, Any]:
+        """Return the row of the input for each of the picture's rows, and the column for each column, by NumPy.
+
+        Args:
+            picture_size: ``(height, width)`` of the picture, in pixels.
+            size: ``(height, width)`` of the network's input, in pixels.
+        """
+        import numpy as np
+
+        picture, sides = (tuple(map(np.int32, each)) for each in (picture_size, size))
+        rows, columns = self._laid(*picture, *sides, ops=np)
+        return _nearest(rows, np), _nearest(columns, np)
+
     def _axes(self, image: Any, size: tuple[int, int], ops: Any) -> tuple[_Axis, _Axis]:
         shape = ops.shape(image)
         height, width = (ops.cast(shape[axis], "int32") for axis in (1, 2))
         rows, columns = (ops.convert_to_tensor(side, "int32") for side in size)
+        return self._laid(height, width, rows, columns, ops=ops)
+
+    def _laid(self, height: Any, width: Any, rows: Any, columns: Any, *, ops: Any) -> tuple[_Axis, _Axis]:
+        """Lay a picture of ``height`` × ``width`` pixels into an input of ``rows`` × ``columns``."""
         if self.mode == "stretch":
             return _Axis(height, rows, rows * 0), _Axis(width, columns, columns * 0)
         by_height = rows * width <= columns * height
@@ -116,6 +142,12 @@ def _interpolated(x: Any, place: _Axis, side: int, axis: int, ops: Any) -> Any:
     weight = ops.reshape(ops.cast(at - low * step, "float32") / ops.cast(step, "float32"), shape)
     first, second = (ops.cast(ops.take(x, index, axis=axis), "float32") for index in (low, high))
     return first + (second - first) * weight
+
+
+def _nearest(place: _Axis, ops: Any) -> Any:
+    """Return which pixel of the input the centre of each pixel of the picture lies in: (i + ½) · filled / picture."""
+    pixels = 2 * ops.arange(place.picture, dtype="int32") + 1
+    return ops.floor_divide(pixels * place.filled, 2 * place.picture) + place.before
 
 
 def _inside(place: _Axis, side: int, ops: Any) -> Any:

@@ -23,8 +23,11 @@ from edgecv.photos import shipped_photos
 from edgecv.pictures import fit_picture, picture_of_array, read_picture
 from edgecv.quiet import quiet_frameworks
 from edgecv.report import Check, Report
+from edgecv.resize import GraphResize
 from edgecv.runtime import Arrays, Runner, Runtime
 from edgecv.runtimes.container import damaged
+from edgecv.segmentation import SegmentationHead
+from edgecv.segmentation_proof import compare_segmentation
 from edgecv.session import runtime_of
 
 if TYPE_CHECKING:
@@ -62,6 +65,8 @@ class Head:
         nms: Settings of suppression, where a detector has it inside.
         score_activation: What a detector's scores went through last.
         fixed_boxes: A detector's anchors have the same boxes on every picture.
+        segmentation: How a segmenter's scores become its mask.
+        resize: The resize inside the graph.
     """
 
     task: str
@@ -70,10 +75,12 @@ class Head:
     nms: Nms | None = None
     score_activation: str = "none"
     fixed_boxes: bool = False
+    segmentation: SegmentationHead | None = None
+    resize: GraphResize | None = None
 
     @classmethod
-    def of(cls, task: str, postprocess: Mapping[str, Any]) -> "Head":
-        """Read it from a `Deployable.postprocess`, as it stands in an artifact's metadata, too.
+    def of(cls, task: str, postprocess: Mapping[str, Any], graph_resize: Mapping[str, Any] | None = None) -> "Head":
+        """Read it from `Deployable.postprocess` and `graph_resize`, as they stand in an artifact's metadata, too.
 
         Raises:
             OptionError: A key is missing, or its value is out of range.
@@ -81,7 +88,7 @@ class Head:
         lacking = [key for key in ("activation", "top_k") if key not in postprocess]
         if lacking:
             raise OptionError(f"postprocess has no key {lacking[0]!r}.")
-        nms = postprocess.get("nms")
+        nms, segmentation = postprocess.get("nms"), postprocess.get("segmentation")
         return cls(
             task=task,
             activation=postprocess["activation"],
@@ -89,6 +96,8 @@ class Head:
             nms=Nms.from_json(nms) if nms else None,
             score_activation=postprocess.get("score_activation", "none"),
             fixed_boxes=postprocess.get("fixed_boxes", False),
+            segmentation=SegmentationHead.from_json(segmentation) if segmentation else None,
+            resize=GraphResize(mode=graph_resize["mode"]) if graph_resize else None,
         )
 
 
@@ -193,7 +202,7 @@ def noise_picture(seed: int, shape: tuple[int, int, int]) -> Array:
 
 
 def original_answers(deployable: "Deployable", pictures: Pictures) -> Arrays:
-    """Run the original, picture by picture; of a classifier with top-k give all classes; of a detector checkpoints."""
+    """Run the original, picture by picture; with all classes of a top-k, and the checkpoints."""
     if deployable.top_k is not None:
         deployable = dataclasses.replace(deployable, top_k=None, output_names=("probabilities",))
     answers = [deployable.run(deployable.feed(picture[None]), checkpoints=True) for picture in pictures.values]
@@ -205,7 +214,7 @@ def verify_runner(
 ) -> Report:
     """Compare an opened artifact with the original's answers, at its batch size or at 1 and 3."""
     batches = (1, _DYNAMIC_BATCH) if deployable.batch is None else (deployable.batch,)
-    head = Head.of(deployable.task, deployable.postprocess())
+    head = Head.of(deployable.task, deployable.postprocess(), deployable.graph_resize())
     reports: list[Report] = []
     for batch in batches:
         given = run_batched(runner, deployable.feed(pictures.values), batch)
@@ -225,7 +234,11 @@ def make_report(
     """Put what was compared in runs of one batch size into a report."""
     task = {}
     for comparison in compared.values():
-        metrics = {"top1_agreement": comparison.top1, "box_match": comparison.box_match}
+        metrics = {
+            "top1_agreement": comparison.top1,
+            "box_match": comparison.box_match,
+            "pixel_agreement": comparison.pixels,
+        }
         task.update({metric: value for metric, value in metrics.items() if value is not None})
     return Report(
         checks=tuple(
@@ -331,9 +344,13 @@ def compare_outputs(
 ) -> dict[str, Comparison]:
     """Compare every output of the original with the artifact's.
 
-    Of top-k only the scores with their classes are compared; a detector's answers as `compare_detections` tells.
-    ``steps`` is the step at which an original's checkpoint was sampled.
+    Of top-k only the scores with their classes are compared; a detector's answers as `compare_detections` tells, a
+    segmenter's as `compare_segmentation`. ``steps`` is the step at which an original's values were sampled.
     """
+    if head.segmentation is not None:
+        return compare_segmentation(
+            answers, given, head.segmentation, tolerance, resize=head.resize, vacuity=vacuity, steps=steps
+        )
     if head.nms is not None:
         return compare_detections(
             answers,
