@@ -171,7 +171,7 @@ def test_published_weights_are_those_of_the_classifier(home: Path) -> None:
     np.testing.assert_array_equal(ours, theirs)
     again = edgecv.build(LIGHT, weights="imagenet", input_size=(64, 64), classes=3)
     score = [np.asarray(each.get_layer("score_out_relu").kernel) for each in (network, again)]
-    np.testing.assert_array_equal(*score)
+    np.testing.assert_array_equal(score[0], score[1])
     assert score[0].std() == pytest.approx(0.01, rel=0.1)
 
 

@@ -223,4 +223,5 @@ def _sample(match: _Match, look: _Look) -> Sample:
         size=look.size,
         part=match.part,
         origin=str(match.mask),
+        extra={} if look.values else {"ignored": True},  # no pixel has a class
     )
