@@ -271,21 +271,24 @@ def _segmentation_head(
 
 
 def _pixel_activation(network: "keras.Model", scores: Any, classes: int, option: ActivationOption) -> Activation:
-    """Return what a segmenter's scores went through; the best class is the same whatever that is, but not of one."""
+    """Return what a segmenter's scores went through; none is added, as the best class is the same without.
+
+    Of one channel it must be known: it tells the threshold.
+    """
     there = last_activation(scores)
     if classes > 1:
-        _activation(network, (), option)  # there is nothing to choose
+        if option != there:
+            _activation(network, (), option)
         return there or "none"
-    if there is None and option in ("sigmoid", "none"):
-        return option
-    if there is None or (option not in ("auto", "none") and option != there):
-        known = "unknown" if there is None else there
-        raise OptionError(
-            f"{network.name!r} gives one channel, whose activation is {known}: --activation sigmoid takes an unknown "
-            "one for a probability, and none for a logit."
-        )
     if there == "softmax":
         raise OptionError(f"{network.name!r} gives one channel through a softmax, which is 1 everywhere. Use sigmoid.")
+    if there is None and option in ("sigmoid", "none"):
+        return option
+    if there is None or option not in ("auto", "none", there):
+        raise OptionError(
+            f"{network.name!r} gives one channel, whose activation is {there or 'unknown'}. Where it is unknown, "
+            "--activation sigmoid takes it for a probability, and none for a logit."
+        )
     return there
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["class_colour", "draw_box", "font_of", "shown_larger", "tinted", "with_strip"]
+__all__ = ["class_colour", "draw_box", "font_of", "shown_larger", "tinted", "with_legend", "with_strip"]
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -66,17 +66,20 @@ def shown_larger(pixels: Pixels) -> tuple[Image.Image, int]:
     return image.resize((width * scale, height * scale), Image.Resampling.NEAREST), scale
 
 
-def tinted(pixels: Pixels, mask: np.ndarray[Any, Any]) -> Pixels:
+def tinted(pixels: Pixels, mask: np.ndarray[Any, Any], *, plain: int | None = 0) -> Pixels:
     """Lay the colours of a mask's classes over a picture.
 
     Args:
         pixels: uint8 ``(height, width, 3)`` RGB.
-        mask: Class numbers ``(height, width)``; 0, the background, and what is below it stay as they are.
+        mask: Class numbers ``(height, width)``; pixels of numbers below 0 stay as they are.
+        plain: Pixels of this class stay as they are, too: the background; None where there is none.
     """
-    mixed = pixels.astype(np.float32)
-    for number in np.unique(mask[mask > 0]):
-        mixed[mask == number] = 0.5 * mixed[mask == number] + 0.5 * np.array(class_colour(int(number)), np.float32)
-    return mixed.astype(np.uint8)
+    numbers, places = np.unique(mask, return_inverse=True)
+    coloured = np.array([number >= 0 and number != plain for number in numbers.tolist()])
+    colours = np.array([class_colour(max(0, number)) for number in numbers.tolist()], np.uint16)
+    places = places.reshape(mask.shape)
+    mixed = (pixels.astype(np.uint16) + colours[places]) // 2
+    return np.where(coloured[places][..., None], mixed, pixels).astype(np.uint8)
 
 
 def draw_box(image: Image.Image, box: Sequence[float], category: int, text: str, font: Font) -> None:
@@ -113,6 +116,32 @@ def with_strip(image: Image.Image, lines: Sequence[str], font: Font) -> Image.Im
     whole = Image.new("RGB", (width, image.height + height), "white")
     whole.paste(image, ((width - image.width) // 2, 0))
     ImageDraw.Draw(whole).multiline_text((margin, image.height + margin), text, fill="black", font=font)
+    return whole
+
+
+def with_legend(image: Image.Image, entries: Sequence[tuple[int | None, str]], font: Font) -> Image.Image:
+    """Return a picture with a legend in a white strip below it: a square in a class's colour, and its text.
+
+    Args:
+        image: RGB.
+        entries: Class number and text, one a line; None for a class that is drawn in no colour.
+        font: Of the texts.
+    """
+    if not entries:
+        return image
+    measure = ImageDraw.Draw(image)
+    boxes = [measure.textbbox((0, 0), text, font=font) for _, text in entries]
+    line = round(max(box[3] for box in boxes) * 1.3)
+    margin, side = max(2, line // 3), max(4, round(line * 0.7))
+    width = max(image.width, 3 * margin + side + round(max(box[2] for box in boxes)))
+    whole = Image.new("RGB", (width, image.height + 2 * margin + line * len(entries)), "white")
+    whole.paste(image, ((width - image.width) // 2, 0))
+    draw = ImageDraw.Draw(whole)
+    for row, (number, text) in enumerate(entries):
+        top = image.height + margin + row * line
+        square = (margin, top, margin + side, top + side)
+        draw.rectangle(square, fill="white" if number is None else class_colour(number), outline="black")
+        draw.text((2 * margin + side, top), text, fill="black", font=font)
     return whole
 
 

@@ -1,18 +1,24 @@
 """Pictures with their answers drawn on, for ``predict --save``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from edgecv.drawing import draw_box, font_of, shown_larger, tinted, with_strip
+from edgecv.drawing import Font, class_colour, draw_box, font_of, shown_larger, tinted, with_legend, with_strip
 from edgecv.files import replace_whole
 from edgecv.pictures import Picture
 from edgecv.results import Prediction
 
-__all__ = ["Gallery", "annotate"]
+__all__ = ["Gallery", "annotate", "numbered"]
 
 _MAX_LINES = 5
+_MAX_CLASSES = 12
+# In the mask that is written: what the network did not see.
+_UNSEEN = 255
+_BACKGROUNDS = ("background", "bg", "none", "unlabeled", "unlabelled", "void")
 
 
 class Gallery:
@@ -22,8 +28,11 @@ class Gallery:
         self._folder = folder
         self._names: set[str] = set()
 
-    def add(self, picture: Picture, prediction: Prediction) -> Path:
-        """Draw and write a picture, whole or not at all; JPEG stays JPEG, all else becomes PNG.
+    def add(self, picture: Picture, prediction: Prediction) -> dict[str, str]:
+        """Draw and write a picture, whole or not at all, and its mask; JPEG stays JPEG, all else becomes PNG.
+
+        Returns:
+            The paths of the picture, ``saved``, and of a segmenter's mask, ``saved_mask``.
 
         Raises:
             OutputError: The folder cannot be written, or the disk is full.
@@ -34,7 +43,12 @@ class Gallery:
         image = annotate(picture, prediction)
         with replace_whole(path) as temporary:
             image.save(temporary, format="JPEG" if jpeg else "PNG", **({"quality": 92} if jpeg else {}))
-        return path
+        if prediction.mask is None:
+            return {"saved": str(path)}
+        mask = self._folder / self._free_name(f"{path.stem}.mask", ".png")
+        with replace_whole(mask) as temporary:
+            numbered(prediction.mask).save(temporary, format="PNG")
+        return {"saved": str(path), "saved_mask": str(mask)}
 
     def _free_name(self, stem: str, suffix: str) -> str:
         # Two folders may hold pictures of the same name; one run must not overwrite its own.
@@ -48,14 +62,49 @@ class Gallery:
 
 def annotate(picture: Picture, prediction: Prediction) -> Image.Image:
     """Draw the answers: boxes and masks on the picture, classes in a strip below it."""
-    pixels = picture.pixels if prediction.mask is None else tinted(picture.pixels, prediction.mask)
-    image, scale = shown_larger(pixels)
-    font = font_of(max(12, round(max(min(image.size), max(image.size) / 4) / 28)))
+    if prediction.mask is not None:
+        return _coloured(picture, prediction, prediction.mask)
+    image, scale = shown_larger(picture.pixels)
+    font = _font(image)
     boxed = [result for result in prediction.results if "box" in result]
     for result in reversed(boxed):  # the best on top
         draw_box(image, [side * scale for side in result["box"]], result["class"], _caption(result), font)
     lines = [_caption(result) for result in prediction.results if "box" not in result and "output" not in result]
     return with_strip(image, lines[:_MAX_LINES], font)
+
+
+def numbered(mask: np.ndarray[Any, Any]) -> Image.Image:
+    """Return a mask as a picture of class numbers: a PNG with the classes' colours as its palette.
+
+    Pixels that the network did not see have the highest number, as pixels of no class have in data sets; where there
+    are more than 255 classes, numbers have 16 bits and no colours.
+    """
+    if int(mask.max(initial=0)) >= _UNSEEN:
+        return Image.fromarray(np.where(mask < 0, 65535, mask).astype(np.uint16))
+    image = Image.fromarray(np.where(mask < 0, _UNSEEN, mask).astype(np.uint8)).convert("P")
+    colours = [(0, 0, 0), *(class_colour(number) for number in range(1, _UNSEEN)), (224, 224, 192)]
+    image.putpalette([part for colour in colours for part in colour])
+    return image
+
+
+def _coloured(picture: Picture, prediction: Prediction, mask: np.ndarray[Any, Any]) -> Image.Image:
+    """Lay the classes' colours over the picture, the background left as it is, with a legend below."""
+    plain = _background(prediction.results)
+    image, _ = shown_larger(tinted(picture.pixels, mask, plain=plain))
+    shown = [(None if each["class"] == plain else each["class"], _caption(each)) for each in prediction.results]
+    more = len(shown) - _MAX_CLASSES
+    entries = shown if more <= 0 else [*shown[:_MAX_CLASSES], (None, f"and {more} more")]
+    return with_legend(image, entries, _font(image))
+
+
+def _background(results: Sequence[dict[str, Any]]) -> int | None:
+    """Return class 0, unless it has a label that is none of a background: Cityscapes' is the road."""
+    labels = [result["label"] for result in results if result["class"] == 0 and result["label"] is not None]
+    return 0 if all(label.strip(" _").casefold() in _BACKGROUNDS for label in labels) else None
+
+
+def _font(image: Image.Image) -> Font:
+    return font_of(max(12, round(max(min(image.size), max(image.size) / 4) / 28)))
 
 
 def _caption(result: dict[str, Any]) -> str:

@@ -33,8 +33,9 @@ __all__ = ["evaluate"]
 # Options that an artifact has no use for: they were decided at its export.
 _OF_NETWORKS = frozenset(
     {
-        "weights", "classes", "imports", "input_size", "preprocess", "activation", "top_k", "labels", "fcn", "window",
-        "scales", "decoder", "nms", "max_detections", "pre_nms_top_k", "class_agnostic", "best_class", "soft_nms",
+        "weights", "classes", "imports", "input_size", "preprocess", "task", "activation", "top_k", "labels", "fcn",
+        "window", "scales", "decoder", "nms", "max_detections", "pre_nms_top_k", "class_agnostic", "best_class",
+        "soft_nms",
     }
 )  # fmt: skip
 _OF_FILES = frozenset({"predictions", "ground_truth", "plot", "save", "as_json"})

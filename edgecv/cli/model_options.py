@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
+from edgecv.architecture import Task
 from edgecv.errors import OptionError
 
 if TYPE_CHECKING:
@@ -103,8 +104,13 @@ def input_options(command: Command) -> Command:
 
 
 def head_options(command: Command) -> Command:
-    """Add ``--activation``, ``--top-k`` and ``--labels``."""
+    """Add ``--task``, ``--activation``, ``--top-k`` and ``--labels``."""
     options = (
+        click.option(
+            "--task",
+            type=click.Choice(get_args(Task)),
+            help="What the outputs mean. Default: what the model carries; your own segmenter needs segmentation.",
+        ),
         click.option(
             "--activation",
             type=click.Choice(["auto", "softmax", "sigmoid", "none"]),
@@ -220,6 +226,7 @@ def make_deployable(model: str, options: Mapping[str, Any]) -> "Deployable":
     return deploy(
         network,
         name=name,
+        task=options["task"],
         preprocess=preprocess,
         labels=labels,
         activation=options["activation"],

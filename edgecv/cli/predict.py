@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 __all__ = ["predict"]
 
 
+_SAVE = (
+    "Write the pictures with the answers, and a segmenter's masks beside them as NAME.mask.png: "
+    "class numbers, 255 where it saw nothing."
+)
+
+
 @click.command()
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @json_option
-@click.option("--save", metavar="DIR", type=click.Path(path_type=Path), help="Write the pictures with the answers.")
+@click.option("--save", metavar="DIR", type=click.Path(path_type=Path), help=_SAVE)
 @device_option
 @threads_option
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to give, best first.")
@@ -87,7 +93,7 @@ def _answer_all(session: "Session", sources: list[str], top_k: int, save: Path |
         for (place, picture), prediction in zip(waiting, predictions, strict=True):
             answers[place] = _answer(picture, prediction)
             if gallery is not None:
-                answers[place]["saved"] = str(gallery.add(picture, prediction))
+                answers[place].update(gallery.add(picture, prediction))
         waiting.clear()
 
     with progress("Predicting", len(sources)) as step:
@@ -135,7 +141,8 @@ def _print(answers: list[dict[str, Any]]) -> None:
             warn(answer["error"])
             continue
         size = f"{answer['width']}x{answer['height']}"
-        saved = f"  -> {answer['saved']}" if "saved" in answer else ""
+        files = [answer[name] for name in ("saved", "saved_mask") if name in answer]
+        saved = f"  -> {', '.join(files)}" if files else ""
         click.echo(f"{answer['source']}  {size}  {answer['milliseconds']:.1f} ms{saved}")
         for result in answer["results"]:
             click.echo(f"  {_line(result)}")

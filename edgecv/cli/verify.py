@@ -164,6 +164,8 @@ def _as_said(
     return deploy(
         network,
         name=metadata["model"],
+        # A user's own network does not say that its scores are those of pixels.
+        task="segmentation" if metadata["task"] == "segmentation" else None,
         preprocess=preprocess or (None if known else Preprocess.from_json(metadata["preprocess"])),
         labels=None if info is not None and info.labels else metadata.get("labels"),
         activation=said.get("activation", "auto"),
