@@ -38,6 +38,7 @@ __all__ = [
     "RESNET50",
     "RESNET101",
     "RESNET152",
+    "SELFIE_SEGMENTATION",
     "SE_GOOGLENET",
     "SE_RESNET50",
     "SSD_MOBILENET_V2",
@@ -314,6 +315,24 @@ RESNET18 = Architecture(
 )
 RESNET34 = replace(RESNET18, name="resnet34", builder="edgecv.architectures.residual:resnet34", parameters=21_814_696)
 RESNET50 = replace(RESNET101, name="resnet50", builder="edgecv.architectures.keras_zoo:resnet50", parameters=25_636_712)
+SELFIE_SEGMENTATION = Architecture(
+    name="selfie_segmentation",
+    builder="edgecv.architectures.selfie_segmentation:selfie_segmentation",
+    input_shape=(256, 256, 3),
+    task="segmentation",
+    classes=2,
+    parameters=106_401,
+    reference=(
+        "MediaPipe Selfie Segmentation, general model, "
+        "https://google.github.io/mediapipe/solutions/selfie_segmentation; its encoder with more channels: Howard et "
+        'al., "Searching for MobileNetV3", 2019, https://arxiv.org/abs/1905.02244, table 2 and section 6.4'
+    ),
+    # As the published graph selfie_segmentation_cpu.pbtxt has it: values in 0…1, and no aspect ratio is kept.
+    preprocess=_UNIT,
+    labels="selfie",
+    weights=("mediapipe", "random"),
+    heads=("logits",),
+)
 SE_GOOGLENET = replace(
     GOOGLENET,
     name="se_googlenet",

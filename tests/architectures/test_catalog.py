@@ -140,12 +140,14 @@ def segmenter(body: str, scored: int, *, dilated: bool) -> int:
     return BODIES[body] + scores + sum((2 * factor) ** 2 * 21 * 21 for factor in factors)
 
 
-SEGMENTERS = {
+FCNS = {
     f"fcn{side}s{body}{form}": segmenter(body, scored, dilated=bool(form))
     for side, scored in ((32, 1), (16, 2), (8, 3))
     for body in BODIES
     for form in ("", "_dilated")
 }
+# The float16 constants of the published network, a TFLite file; see plugins/edgecv-weights-selfie.
+SEGMENTERS = FCNS | {"selfie_segmentation": 106_401}
 NAMES = sorted((*CLASSIFIERS, *DETECTORS, *SEGMENTERS))
 FRAMEWORKS = {"keras", "tensorflow", "jax", "torch", "onnx"}
 
@@ -201,8 +203,10 @@ def check_classifier(architecture: Architecture, model: Any) -> None:
 def check_segmenter(architecture: Architecture, model: Any) -> None:
     assert architecture.name in SEGMENTERS
     assert architecture.decoder is None
-    assert model.output_shape == (None, *architecture.input_shape[:2], architecture.classes)
-    assert architecture.preprocess.fit.mode == "letterbox"
+    assert model.output_shape[:3] == (None, *architecture.input_shape[:2])
+    # One number tells two classes apart.
+    assert model.output_shape[3] == (architecture.classes if architecture.name in FCNS else 1)
+    assert architecture.preprocess.fit.mode == ("letterbox" if architecture.name in FCNS else "stretch")
     assert architecture.labels is not None
     assert len(builtin_labels(architecture.labels)) == architecture.classes
 
@@ -221,8 +225,8 @@ def test_preprocess_fits_the_network_s_channels(name: str) -> None:
     architecture.preprocess.check_channels(architecture.input_shape[2])
 
 
-# A detector's published weights come in a distribution of their own.
-@pytest.mark.parametrize("name", [*CLASSIFIERS, *SEGMENTERS])
+# Those of the other networks come in distributions of their own.
+@pytest.mark.parametrize("name", [*CLASSIFIERS, *FCNS])
 def test_published_weights_have_a_provider(name: str) -> None:
     architecture = registry.load_architecture(name)
     assert ("imagenet" in architecture.weights) == (name in registry.names("edgecv.weights"))
