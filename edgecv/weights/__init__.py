@@ -28,7 +28,11 @@ __all__ = ["WeightsProvider", "WeightsRecord", "hash_weights", "load_weights"]
 
 _SUFFIXES = (".keras", ".h5")  # ".weights.h5" ends in ".h5" too
 # Published weights that are too heavy for edgecv itself → what to give to pip.
-_DISTRIBUTIONS = {"ssd_mobilenet_v2": "./plugins/edgecv-weights-ssd"}
+_DISTRIBUTIONS = {
+    "selfie_segmentation": "./plugins/edgecv-weights-selfie",
+    "ssd_mobilenet_v2": "./plugins/edgecv-weights-ssd",
+    "ssd_tiny": "./plugins/edgecv-weights-ssd-tiny",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +157,7 @@ def _check_same_network(architecture: Architecture, model: "keras.Model") -> Non
         ("classes", classes, architecture.classes),
         ("input channels", channels, architecture.input_shape[2]),
     ):
-        # A segmenter's published weights are its body's alone.
+        # A segmenter's may be those of its body alone, which suit any classes: their provider knows.
         if got != published and not (what == "classes" and architecture.task == "segmentation"):
             raise WeightsError(
                 f"Published weights of {architecture.name} are for {published} {what}, got {got}. "

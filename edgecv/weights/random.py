@@ -54,6 +54,9 @@ _BETA = (0.0, 1.0)
 _DEEP, _DEEP_BETA = 128, (0.5, 1.5)
 _GAMMA = (0.75, 1.25)
 _LINEAR_LIKE = ("linear", "softmax", "sigmoid", "tanh", "scaled_tanh")
+# How much the taps of a transposed convolution differ. They meet the same values, which are mostly alike behind a ReLU:
+# were they drawn one by one, all pictures would show their pattern and little else.
+_TAPS = 0.1
 _DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 # How many boxes shall survive on a photo at the usual thresholds, by which factor there may be more or fewer,
 # and how it is searched for.
@@ -125,6 +128,9 @@ def _draw(layer: Any, seed: int, beta: tuple[float, float]) -> None:
                 variable.assign(layer.kernel_initializer(shape))
             case name if name.endswith("kernel") and len(shape) > 1:
                 values = generator.standard_normal(shape, dtype=np.float32)
+                if isinstance(layer, layers.Conv2DTranspose):
+                    shared = generator.standard_normal(shape[-2:], dtype=np.float32)
+                    values = np.float32(math.sqrt(1 - _TAPS**2)) * shared + np.float32(_TAPS) * values
                 values *= np.float32(_deviation(layer, name, shape))
                 variable.assign(values)
             case _:  # what a layer knows better: statistics of Normalization, slopes of PReLU
@@ -138,7 +144,10 @@ def _interpolates(layer: Any) -> bool:
 def _deviation(layer: Any, name: str, shape: tuple[int, ...]) -> float:
     """Return the standard deviation that keeps the signal's variance (He et al., 2015, section 2.2)."""
     per_channel = name == "depthwise_kernel" or isinstance(layer, _DEPTHWISE)
-    inputs = math.prod(shape[:-2]) if per_channel else getattr(layer, "fan_in", math.prod(shape[:-1]))
+    if isinstance(layer, layers.Conv2DTranspose):  # kernels of (height, width, out, in)
+        inputs = shape[-1] * math.prod(shape[:-2]) / math.prod(layer.strides)
+    else:
+        inputs = math.prod(shape[:-2]) if per_channel else getattr(layer, "fan_in", math.prod(shape[:-1]))
     activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
     # A separate ReLU usually follows a linear layer; where none does, BatchNorm or the last scaling mends it.
     gain = 1.0 if activation in _LINEAR_LIKE[1:] else 2.0
@@ -259,7 +268,8 @@ def _heads(tensor: Any) -> list[Any]:
         if isinstance(layer, keras.Model):
             tensor = layer.outputs[index]
             continue
-        if isinstance(layer, layers.Dense | layers.Conv2D):
+        convolution = isinstance(layer, layers.Conv2D | layers.Conv2DTranspose) and not _interpolates(layer)
+        if convolution or isinstance(layer, layers.Dense):
             return [layer]
         inputs = layer._inbound_nodes[node].input_tensors
         if isinstance(layer, layers.Concatenate | layers.Add):

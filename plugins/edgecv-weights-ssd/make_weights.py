@@ -7,7 +7,6 @@ It needs ``edgecv[tflite]``, which reads the original's tensors. The same input 
 
 import argparse
 import hashlib
-import io
 import re
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgecv.weights.packaged import write_arrays
 
 __all__ = ["original", "read_original"]
 
@@ -65,7 +65,7 @@ def read_original(network: bytes) -> dict[str, Any]:
             sys.exit(f"Two tensors are called {path}.")
         # A convolution has (out, height, width, in), a depthwise one (1, height, width, channels).
         arrays[path] = np.ascontiguousarray(values.transpose(1, 2, 3, 0) if values.ndim == 4 else values)
-    return dict(sorted(arrays.items()))
+    return arrays
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -75,12 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, default=_FOLDER, help="Folder. Default: the package's.")
     options = parser.parse_args(arguments)
     arrays = read_original(original(options.packed))
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # with fixed dates
-    data = buffer.getvalue()
-    path = options.output / f"ssd_mobilenet_v2-{hashlib.sha256(data).hexdigest()[:8]}.npz"
-    path.write_bytes(data)
-    print(f"{path}  {len(arrays)} arrays, {sum(a.size for a in arrays.values()):,} numbers, {len(data):,} bytes")
+    path = write_arrays(arrays, options.output, "ssd_mobilenet_v2")
+    print(f"{path}  {len(arrays)} arrays, {sum(array.size for array in arrays.values()):,} numbers")
 
 
 def _layer(name: str) -> str:

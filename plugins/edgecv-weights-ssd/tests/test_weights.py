@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,10 +20,9 @@ from edgecv.weights import WeightsProvider, load_weights
 from PIL import Image
 
 import edgecv_weights_ssd
-from edgecv_weights_ssd import PACKAGED, read_arrays, weights_file
+from edgecv_weights_ssd import PACKAGED
 
 SSD = registry.load_architecture("ssd_mobilenet_v2")
-REMEDY = "Run: pip install --force-reinstall --no-deps ./plugins/edgecv-weights-ssd"
 ORIGINAL = Path(os.environ.get("EDGECV_OBJECTRON_DATA", ""))
 DOG = Path(os.environ.get("EDGECV_DARKNET_DATA", "/usr/share/darknet/data")) / "dog.jpg"
 # What two runtimes may differ by; box encodings reach 81, and LiteRT's own kernels and its XNNPACK differ by
@@ -93,7 +91,7 @@ def test_every_number_of_every_photo_is_the_original_s(network: Any) -> None:
 def test_the_file_is_made_again_byte_for_byte(tmp_path: Path) -> None:
     script("make_weights.py").main([str(ORIGINAL), "-o", str(tmp_path)])
     (made,) = tmp_path.iterdir()
-    path = weights_file()
+    path = PACKAGED.file(SSD)
     assert path is not None
     assert made.name == path.name
     assert made.read_bytes() == path.read_bytes()
@@ -170,9 +168,7 @@ def test_provider_honours_the_protocol() -> None:
 
 
 def test_values_are_float16_as_in_the_original() -> None:
-    path = weights_file()
-    assert path is not None
-    arrays = read_arrays(path)
+    arrays = PACKAGED.arrays(SSD)
     assert {array.dtype for array in arrays.values()} == {np.dtype(np.float16)}
     assert sum(array.size for array in arrays.values()) == SSD.parameters
 
@@ -187,30 +183,6 @@ def test_importing_the_provider_imports_no_framework() -> None:
 def test_licence_and_origin_lie_beside_the_weights(name: str) -> None:
     text = (Path(edgecv_weights_ssd.__file__).parent / name).read_text()
     assert "Apache License" in text
-
-
-def test_missing_weights_name_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edgecv_weights_ssd, "weights_file", lambda: None)
-    message = (
-        "Published weights of ssd_mobilenet_v2 cannot be had: the weights of ssd_mobilenet_v2 are missing from "
-        f"the package edgecv-weights-ssd. {REMEDY}"
-    )
-    with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
-        load_weights(SSD, SSD.build(input_size=(96, 96)), weights="openimages")
-
-
-@pytest.mark.parametrize("cut", [False, True], ids=["changed", "cut off"])
-def test_damaged_file_is_refused(cut: bool, tmp_path: Path) -> None:
-    path = weights_file()
-    assert path is not None
-    copy = tmp_path / path.name
-    shutil.copyfile(path, copy)
-    with copy.open("r+b") as file:
-        file.truncate(1_000_000) if cut else file.seek(1_000_000)
-        file.write(b"damage")
-    message = rf"^Weights '{re.escape(copy.name)}' are damaged: their sha256 starts with [0-9a-f]{{8}}\. {REMEDY}$"
-    with pytest.raises(WeightsError, match=message):
-        read_arrays(copy)
 
 
 def test_another_network_is_refused() -> None:
