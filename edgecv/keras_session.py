@@ -1,13 +1,13 @@
 """A Keras network behind the `Session` that artifacts have: so both are run, and measured, by the same code."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from edgecv.deployable import Deployable, flat_tensors
-from edgecv.errors import DeviceError, OptionError
+from edgecv.errors import DeviceError, ModelError, OptionError, one_line
 from edgecv.extras import import_keras
 from edgecv.pipeline import Original, describe
 from edgecv.runtime import Arrays, TensorInfo
@@ -20,7 +20,7 @@ __all__ = ["keras_session", "use_threads"]
 _DEVICES = {"cpu": "cpu", "cuda": "gpu"}
 
 
-def keras_session(deployable: Deployable, *, device: str = "cpu") -> Session:
+def keras_session(deployable: Deployable, *, device: str = "cpu", compiled: bool = False) -> Session:
     """Open a Deployable as if it were an artifact.
 
     Its answers are those of `Deployable.run`. The batch is the network's, which is nearly always dynamic, whatever
@@ -29,6 +29,8 @@ def keras_session(deployable: Deployable, *, device: str = "cpu") -> Session:
     Args:
         deployable: The network with all that the device needs.
         device: ``"cpu"`` or ``"cuda"``.
+        compiled: Trace the whole graph once where Keras runs on TensorFlow, as for measuring many pictures; weights may
+            change afterwards. Its numbers differ by rounding.
 
     Raises:
         DeviceError: Keras sees no such device.
@@ -39,7 +41,7 @@ def keras_session(deployable: Deployable, *, device: str = "cpu") -> Session:
     with _on(device):
         original = Original(deployable, verify=False)
         document = {**describe(original), "format": "keras", "precision": "float32"}
-    runner = KerasRunner(original, device)
+    runner = KerasRunner(original, device, compiled=compiled)
     return Session(Path(deployable.name), document, runner, runtime_name="keras")
 
 
@@ -67,13 +69,13 @@ def use_threads(threads: int) -> None:
 class KerasRunner:
     """A Deployable as a `Runner`."""
 
-    def __init__(self, original: Original, device: str) -> None:
+    def __init__(self, original: Original, device: str, *, compiled: bool = False) -> None:
         deployable = original.deployable
         batch = flat_tensors(deployable.network.inputs)[0].shape[0]
-        self._deployable = deployable
         self._device = device
         self._inputs = (_of_batch(deployable.input, batch),)
         self._outputs = tuple(_of_batch(output, batch) for output in original.outputs())
+        self._run = _compiled(deployable, self._inputs[0]) if compiled else deployable.run
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
@@ -111,7 +113,27 @@ class KerasRunner:
         """
         check_feeds(feeds, self._inputs)
         with _on(self._device):
-            return self._deployable.run(feeds[self._inputs[0].name])
+            return self._run(feeds[self._inputs[0].name])
+
+
+def _compiled(deployable: Deployable, info: TensorInfo) -> Callable[[Any], Arrays]:
+    """Return what `Deployable.run` does, as one traced function; elsewhere than on TensorFlow, that itself."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return deployable.run
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec(info.shape, info.dtype)]
+    traced = tf.function(lambda images: deployable.graph(images)[0], input_signature=signature, autograph=False)
+
+    def run(images: Any) -> Arrays:
+        try:
+            return {name: tensor.numpy() for name, tensor in traced(tf.convert_to_tensor(images)).items()}
+        except Exception as error:  # custom layers may raise anything
+            raise ModelError(f"{deployable.name} cannot run: {one_line(error)}.") from error
+
+    return run
 
 
 def _of_batch(info: TensorInfo, batch: int | None) -> TensorInfo:

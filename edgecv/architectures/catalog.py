@@ -377,6 +377,27 @@ SSD_MOBILENET_V2 = Architecture(
     weights=("openimages", "random"),
     heads=("map*_box_conv", "map*_class_conv"),
 )
+SSD_TINY = Architecture(
+    name="ssd_tiny",
+    builder="edgecv.architectures.ssd:ssd_tiny",
+    input_shape=(160, 160, 3),
+    task="detection",
+    classes=10,
+    parameters=205_560,
+    reference=(
+        'edgecv; the parts are those of Liu, Anguelov, Erhan, Szegedy, Reed, Fu, Berg, "SSD: Single Shot MultiBox '
+        'Detector", 2015, https://arxiv.org/abs/1512.02325, section 2.1'
+    ),
+    preprocess=replace(STYLES["tf"], fit=Fit(mode="stretch")),
+    decoder=Ssd(
+        strides=(8, 16, 32, 64),
+        scales=(0.1, 0.2, 0.4, 0.75),
+        aspect_ratios=(1.0, 2.0, 0.5, 3.0, 0.3333),
+        order="xywh",
+        activation="softmax",
+    ),
+    heads=("map*_box_conv", "map*_class_conv"),
+)
 VGG16 = Architecture(
     name="vgg16",
     builder="edgecv.architectures.keras_zoo:vgg16",

@@ -1,4 +1,4 @@
-"""SSD on MobileNetV2: a single-shot detector with six feature maps, BatchNorm folded into biases."""
+"""SSD: a single-shot detector on MobileNetV2, with BatchNorm folded into biases, and a small one for microcontrollers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
-__all__ = ["ssd_mobilenet_v2"]
+__all__ = ["ssd_mobilenet_v2", "ssd_tiny"]
 
 _STEM_FILTERS = 32
 _HEAD_FILTERS = 1280
@@ -17,6 +17,10 @@ _FIRST_MAP = 13
 _BOXES = (3, 6, 6, 6, 6, 6)
 # Extra maps behind the backbone: filters of the 1 × 1 convolution, then of the 3 × 3 one at stride 2.
 _EXTRA = ((256, 512), (128, 256), (128, 256), (64, 128))
+
+# ssd_tiny: (filters, stride) of its convolutions; the numbers of maps tell behind which of them a map is taken.
+_TINY_BODY = ((16, 2), (32, 2), (32, 1), (64, 2), (64, 1))
+_TINY_BOXES = 6
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,56 @@ def ssd_mobilenet_v2(input_shape: tuple[int, int, int] = (300, 300, 3), *, class
         scores.append(_predictor(features, anchors, classes + 1, name=f"map{index}_class"))
     outputs = [_joined(boxes, name="box_encodings"), _joined(scores, name="class_predictions")]
     return keras.Model(image, outputs, name="ssd_mobilenet_v2")
+
+
+def ssd_tiny(input_shape: tuple[int, int, int] = (160, 160, 3), *, classes: int = 10) -> keras.Model:
+    """Build a detector of fewer than 250,000 parameters, for microcontrollers to phones.
+
+    Maps float32 RGB pictures ``(batch, height, width, channels)`` scaled to [-1, 1] to two float32 tensors:
+    ``box_encodings`` ``(batch, anchors, 4)``, offsets to the anchors in the order x, y, width, height, and
+    ``class_predictions`` ``(batch, anchors, classes + 1)``, logits, of which the first is the background.
+    Four maps, of the strides 8, 16, 32 and 64, have six anchors a cell, which come map by map, row by row, cell by
+    cell; a 160 × 160 picture has 6 · (20² + 10² + 5² + 3²) = 3204.
+
+    Plain convolutions where maps are large: a processor gains little from separable ones of so few channels.
+
+    Args:
+        input_shape: ``(height, width, channels)``; height and width in pixels, each at least 1.
+        classes: Number of classes, without the background.
+
+    Returns:
+        An uncompiled functional model with the initialisers' weights.
+
+    Reference:
+        Of edgecv; the parts are those of Liu et al., "SSD: Single Shot MultiBox Detector", 2015,
+        https://arxiv.org/abs/1512.02325, section 2.1.
+    """
+    image = x = keras.Input(input_shape, name="image")
+    for index, (filters, stride) in enumerate(_TINY_BODY):
+        x = _normalized(x, filters, 3, stride, name=f"conv{index}")
+    maps = [x]
+    x = _normalized(x, 96, 3, 2, name="map1_down")
+    x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="map1_depthwise")(x)
+    x = _normalized(x, 96, 1, 1, name="map1_mix")
+    maps.append(x)
+    for index in (2, 3):
+        x = _normalized(x, 32, 1, 1, name=f"map{index}_narrow")
+        x = _normalized(x, 64, 3, 2, name=f"map{index}_wide")
+        maps.append(x)
+    boxes, scores = [], []
+    for index, features in enumerate(maps):
+        boxes.append(_predictor(features, _TINY_BOXES, 4, name=f"map{index}_box"))
+        scores.append(_predictor(features, _TINY_BOXES, classes + 1, name=f"map{index}_class"))
+    outputs = [_joined(boxes, name="box_encodings"), _joined(scores, name="class_predictions")]
+    return keras.Model(image, outputs, name="ssd_tiny")
+
+
+def _normalized(x: Any, filters: int, size: int, stride: int, *, name: str) -> Any:
+    x = layers.Conv2D(
+        filters, size, stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
+    )(x)
+    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    return layers.ReLU(6.0, name=f"{name}_relu6")(x)
 
 
 def _feature_maps(image: Any) -> list[Any]:

@@ -37,6 +37,13 @@ def _parse_unfreeze(value: str) -> int | None:
     return int(value)
 
 
+def _parse_scales(value: str) -> tuple[int, int]:
+    low, dash, high = value.partition("-")
+    if not dash or not (low + high).isascii() or not (low.isdigit() and high.isdigit()):
+        raise click.BadParameter(f"{value!r} is no range of sizes such as 320-608.")
+    return int(low), int(high)
+
+
 @click.command()
 @click.argument("architecture", required=False)
 @click.option("--data", metavar="PATH", help="Labelled pictures: a folder, a file of labels, or tfds:NAME.")
@@ -45,10 +52,22 @@ def _parse_unfreeze(value: str) -> int | None:
 @click.option("--force", is_flag=True, help="Replace the run that is there.")
 @click.option("--format", "format", metavar="NAME", help="Of the data. Default: recognised.")
 @click.option(
-    "--task", type=click.Choice(["classification", "localisation"]), help="Default: what the labels can teach."
+    "--task",
+    type=click.Choice(["classification", "localisation", "detection", "segmentation"]),
+    help="Default: the network's own, or what the labels can teach a classifier.",
 )
 @click.option("--split", callback=_split, metavar="75/15/10", help="Training, validation and test part.")
 @click.option("--seed", type=int, help="Of split, weights, order, augmentation and dropout. Default: 0.")
+@click.option(
+    "--multi-scale",
+    is_flag=False,
+    flag_value="320-608",
+    type=_parse_scales,
+    metavar="LOW-HIGH",
+    help="YOLO: train at changing sizes, by 32 pixels; without a value from 320 to 608.",
+)
+@click.option("--anchors", metavar="auto|default|FILE.json", help="YOLO: found in the data by default.")
+@click.option("--class-loss", type=click.Choice(["auto", "hard-negatives", "focal"]), help="SSD. Default: auto.")
 @click.option("--per-class", type=int, metavar="N", help="Train and validate on at most N pictures a class.")
 @click.option("--skip-broken", is_flag=True, help="Go on without broken labels and pictures.")
 @click.option("--input-size", type=parse_size, metavar="HxW", help="Default: the architecture's.")
@@ -71,7 +90,7 @@ def _parse_unfreeze(value: str) -> int | None:
 @click.option("--show-augmented", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw them; train nothing.")
 @click.option("--objectness", is_flag=True, help="Localisation: learn whether there is an object, too.")
 @click.option("--sqrt-sizes", is_flag=True, help="Localisation: learn roots of width and height.")
-@click.option("--box-weight", type=float, help="Localisation: weight of the box's loss. Default: 1.")
+@click.option("--box-weight", type=float, help="Weight of the box's loss. Default: 1.")
 @click.option("--patience", type=int, help="Stop after so many epochs without a better one. Default: 0, never.")
 @click.option("--mixed-precision", type=click.Choice(["auto", "on", "off"]), help="Default: auto.")
 @click.option("--deterministic/--no-deterministic", default=True, help="Same numbers on every run. Default: yes.")
@@ -80,7 +99,7 @@ def _parse_unfreeze(value: str) -> int | None:
 @json_option
 @click.pass_context
 def train(ctx: click.Context, /, **options: Any) -> None:
-    """Train a classifier or a localiser on labelled pictures into RUN_DIR, which `edgecv export` takes.
+    """Train a classifier, localiser, detector or segmenter into RUN_DIR, which `edgecv export` takes.
 
     Each epoch ends in a checkpoint: a run that was stopped in any way goes on with --resume.
     """

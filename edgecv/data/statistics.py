@@ -12,7 +12,7 @@ from edgecv.data.picture_files import picture_size
 from edgecv.data.samples import PARTS, ArraySource, Dataset, FileSource, Sample
 from edgecv.data.threads import in_threads
 
-__all__ = ["Quantiles", "Statistics", "count", "count_parts"]
+__all__ = ["Quantiles", "Statistics", "count", "count_parts", "size_of"]
 
 _QUANTILES = {"min": 0.0, "p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 
@@ -137,14 +137,14 @@ class _Look:
 
 
 def _look(sample: Sample) -> _Look:
-    size = sample.size or _size(sample)
+    size = sample.size or size_of(sample)
     if sample.mask is None:
         return _Look(size, {})
     counts = np.bincount(sample.mask.read().pixels[:, :, 0].ravel())
     return _Look(size, {int(number): int(counts[number]) for number in np.flatnonzero(counts)})
 
 
-def _size(sample: Sample) -> tuple[int, int]:
+def size_of(sample: Sample) -> tuple[int, int]:
     if isinstance(sample.picture, FileSource):
         return picture_size(sample.picture.path)
     if isinstance(sample.picture, ArraySource):

@@ -168,13 +168,41 @@ class Ssd:
         encodings, scores = (ops.cast(tensor, "float32") for tensor in outputs)
         return self._boxes(encodings, input_size, ops), self._scores(scores, ops)
 
+    def anchor_boxes(self, input_size: tuple[int, int]) -> Any:
+        """Return the anchors, float64 ``(anchors, 4)``: centre x, centre y, width, height in 0…1 of the input."""
+        import numpy as np
+
+        return np.array(self.anchors) if self.anchors else grid_anchors(self.layers(input_size), input_size)
+
+    def encode(self, boxes: Any, input_size: tuple[int, int], ops: Any) -> Any:
+        """Return the encodings from which `decode` makes these boxes: what the network has to learn.
+
+        Args:
+            boxes: ``(batch, anchors, 4)``: for each anchor a box x1, y1, x2, y2 in 0…1 of the input, with an area.
+            input_size: ``(height, width)`` of the network's input in pixels.
+            ops: The namespace of operations.
+        """
+        anchors = self.anchor_boxes(input_size)
+        variances = self._variances_xywh()
+        low, high = ops.split(boxes, 2, axis=-1)
+        centres = ((low + high) / 2 - constant(anchors[:, :2], ops)) / constant(anchors[:, 2:] * variances[:2], ops)
+        sizes = ops.log((high - low) / constant(anchors[:, 2:], ops)) / constant(variances[2:], ops)
+        if self.order == "xywh":
+            return ops.concatenate([centres, sizes], axis=-1)
+        (x, y), (width, height) = ops.split(centres, 2, axis=-1), ops.split(sizes, 2, axis=-1)
+        return ops.concatenate([y, x, height, width], axis=-1)
+
+    def _variances_xywh(self) -> Any:
+        import numpy as np
+
+        variances = np.array(self.variances)
+        return variances[[1, 0, 3, 2]] if self.order == "yxhw" else variances
+
     def _boxes(self, encodings: Any, input_size: tuple[int, int], ops: Any) -> Any:
         import numpy as np
 
-        anchors = np.array(self.anchors) if self.anchors else grid_anchors(self.layers(input_size), input_size)
-        variances = np.array(self.variances)
+        anchors, variances = self.anchor_boxes(input_size), self._variances_xywh()
         if self.order == "yxhw":
-            variances = variances[[1, 0, 3, 2]]
             y, x, height, width = ops.split(encodings, 4, axis=-1)
             centres, sizes = ops.concatenate([x, y], axis=-1), ops.concatenate([width, height], axis=-1)
         else:

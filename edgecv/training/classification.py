@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from edgecv.data.samples import Dataset, DataTask, Sample
+from edgecv.data.samples import DataTask, Sample
 from edgecv.errors import DataError
 
 if TYPE_CHECKING:
     import keras
 
+    from edgecv.architecture import Architecture
     from edgecv.deployable import ModelInfo
     from edgecv.pictures import Placement
+    from edgecv.training.run_data import RunData
     from edgecv.training.settings import Settings
 
 __all__ = ["Classification"]
@@ -28,8 +30,10 @@ class Classification:
     name: ClassVar[DataTask] = "classification"
     monitor: ClassVar[str] = "val_accuracy"
     higher_is_better: ClassVar[bool] = True
+    measured: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, dataset: Dataset, settings: "Settings") -> None:
+    def __init__(self, data: "RunData", settings: "Settings") -> None:
+        dataset = data.dataset
         if any(sample.category is None for sample in dataset.samples):
             raise DataError(
                 f"{dataset.path!r} ({dataset.format}) gives no class to each picture: it cannot teach classification."
@@ -37,11 +41,25 @@ class Classification:
         self._classes = dataset.classes
         self._settings = settings
 
-    def head(self, base: "keras.Model") -> "keras.Model":
-        """Put a dense softmax on it."""
-        from edgecv.training.heads import classification_head
+    def network(self, architecture: "Architecture", base: "keras.Model | None") -> "keras.Model":
+        """Put a dense softmax on a trained body, or build it with auxiliary classifiers where it has some."""
+        from edgecv.training.heads import classification_head, without_top
 
-        return classification_head(base, classes=len(self._classes), dropout=head_dropout(self._settings))
+        classes = len(self._classes)
+        if base is not None:
+            return classification_head(without_top(base), classes=classes, dropout=head_dropout(self._settings))
+        auxiliary = architecture.auxiliary_weight is not None
+        return architecture.build(input_size=self._settings.input_size, classes=classes, auxiliary=auxiliary)
+
+    def heads(self, architecture: "Architecture") -> tuple[str, ...]:  # noqa: ARG002
+        """Return the layers that `network` puts on a trained body."""
+        from edgecv.training.heads import HEADS
+
+        return HEADS
+
+    def notes(self, size: tuple[int, int]) -> tuple[str, ...]:  # noqa: ARG002
+        """Say nothing."""
+        return ()
 
     def info(self, info: "ModelInfo") -> "ModelInfo":
         """Name the classes."""

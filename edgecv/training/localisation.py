@@ -15,8 +15,10 @@ from edgecv.training.classification import accuracies, cross_entropy, head_dropo
 if TYPE_CHECKING:
     import keras
 
+    from edgecv.architecture import Architecture
     from edgecv.deployable import ModelInfo
     from edgecv.pictures import Placement
+    from edgecv.training.run_data import RunData
     from edgecv.training.settings import Settings
 
 __all__ = ["LocalisationTask"]
@@ -32,24 +34,35 @@ class LocalisationTask:
     name: ClassVar[DataTask] = "localisation"
     monitor: ClassVar[str] = "val_mean_iou"
     higher_is_better: ClassVar[bool] = True
+    measured: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, dataset: Dataset, settings: "Settings") -> None:
-        _check(dataset, objectness=settings.objectness)
-        self._classes = dataset.classes
+    def __init__(self, data: "RunData", settings: "Settings") -> None:
+        _check(data.dataset, objectness=settings.objectness)
+        self._classes = data.dataset.classes
         self._settings = settings
         self._outputs = ("predictions", *(("objectness",) if settings.objectness else ()), "box")
 
-    def head(self, base: "keras.Model") -> "keras.Model":
-        """Put the heads on it."""
-        from edgecv.training.heads import localisation_head
+    def network(self, architecture: "Architecture", base: "keras.Model | None") -> "keras.Model":
+        """Put the heads on a body, trained or not."""
+        from edgecv.training.heads import localisation_head, without_top
 
         return localisation_head(
-            base,
+            without_top(base or architecture.build(input_size=self._settings.input_size)),
             classes=len(self._classes),
             objectness=self._settings.objectness,
             sqrt_sizes=self._settings.sqrt_sizes,
             dropout=head_dropout(self._settings),
         )
+
+    def heads(self, architecture: "Architecture") -> tuple[str, ...]:  # noqa: ARG002
+        """Return the layers that `network` puts on a body."""
+        from edgecv.training.heads import HEADS
+
+        return HEADS
+
+    def notes(self, size: tuple[int, int]) -> tuple[str, ...]:  # noqa: ARG002
+        """Say nothing."""
+        return ()
 
     def info(self, info: "ModelInfo") -> "ModelInfo":
         """Name the classes, and say what the numbers mean."""

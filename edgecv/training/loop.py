@@ -52,6 +52,7 @@ class _Run:
     run_dir: RunDir
     listener: Listener
     save_best: Callable[[], None]
+    measure: Callable[[], dict[str, float]] | None
     log: TensorBoardLog
 
     @property
@@ -70,6 +71,7 @@ def fit(
     *,
     save_best: Callable[[], None],
     listener: Listener,
+    measure: Callable[[], dict[str, float]] | None = None,
 ) -> None:
     """Train until the last epoch, or until nothing becomes better.
 
@@ -82,6 +84,7 @@ def fit(
         progress: Where it stands; with a checkpoint in ``run_dir`` where epochs are done. Is brought up to date.
         save_best: Called when the network is better than ever.
         listener: Is told of steps and epochs.
+        measure: Gives more figures of the network at the end of each epoch.
 
     Raises:
         DivergedError: The loss is no number.
@@ -96,6 +99,7 @@ def fit(
         run_dir=run_dir,
         listener=listener,
         save_best=save_best,
+        measure=measure,
         log=TensorBoardLog(run_dir.log, progress.history),
     )
     stages = stages_of(settings, pretrained=learner.pretrained)
@@ -138,6 +142,8 @@ def _epoch(run: _Run, stage: Stage, epoch: int, progress: Progress) -> None:
     if "val" in run.streams:
         logs |= {f"val_{name}": value for name, value in _validate(run).items()}
     _check_finite(run, stage, epoch, logs)
+    if run.measure is not None:
+        logs |= run.measure()
     rate = _rate(run.learner.network)
     row: dict[str, Any] = {"epoch": epoch + 1, "stage": stage.name, "learning_rate": rate, **logs}
     progress.epoch = epoch + 1
@@ -189,7 +195,7 @@ def _columns(logs: Mapping[str, Any]) -> dict[str, float]:
         if name.startswith(_AUXILIARY):
             continue
         output, _, metric = name.partition("_")
-        plain = output in ("predictions", "objectness", "box") and metric and metric != "loss"
+        plain = output in ("predictions", "objectness", "box") and metric and not metric.endswith("loss")
         found[metric if plain and name != "objectness_accuracy" else name] = float(value)
     return found
 
@@ -199,13 +205,13 @@ def _batches(run: _Run, stream: Stream, epoch: int) -> Any:
     from keras import ops
 
     names = run.learner.network.output_names
-    preprocess, size = run.learner.preprocess, run.learner.size
+    preprocess = run.learner.preprocess
 
     def finish(images: Any, targets: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-        answers, weights = run.task.finish(targets, size)
+        answers, weights = run.task.finish(targets, ops.shape(images)[1:3])
         x = preprocess.apply(images, ops)
-        ones = ops.ones_like(next(iter(answers.values()))[:, 0])
-        keys = [_key(name, names) for name in names]
+        ones = ops.ones_like(images[:, 0, 0, 0])
+        keys = [_key(name, answers) for name in names]
         # Tuples in the order of the outputs: Keras finds no dictionary's targets for a list of outputs.
         y, weigh = tuple(answers[key] for key in keys), tuple(weights.get(key, ones) for key in keys)
         return (x, y, weigh) if len(names) > 1 else (x, y[0], weigh[0])
@@ -215,17 +221,17 @@ def _batches(run: _Run, stream: Stream, epoch: int) -> Any:
     return stream.epoch(epoch).map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def _key(name: str, names: list[str]) -> str:
-    """Return what the task calls an output: the first is the main one, auxiliary ones learn the same."""
-    return _MAIN if name == names[0] or name.startswith(_AUXILIARY) else name
+def _key(name: str, known: Mapping[str, Any]) -> str:
+    """Return what the task calls an output: by its name, or the main one, from which auxiliary ones learn, too."""
+    return name if name in known else _MAIN
 
 
 def _compilation(run: _Run) -> dict[str, Any]:
     names = run.learner.network.output_names
     losses, metrics = run.task.losses(), run.task.metrics()
+    keys = [_key(name, losses) for name in names]
     if len(names) == 1:
-        return {"loss": losses[_MAIN][0], "weighted_metrics": metrics[_MAIN]}
-    keys = [_key(name, names) for name in names]
+        return {"loss": losses[keys[0]][0], "weighted_metrics": metrics[keys[0]]}
     auxiliary = [name.startswith(_AUXILIARY) for name in names]
     share = run.learner.auxiliary_weight
     return {

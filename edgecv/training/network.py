@@ -1,5 +1,6 @@
 """The network of a run: published weights or fresh ones, the task's head, and the stages in which it learns."""
 
+import fnmatch
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgecv.architecture import Architecture
 from edgecv.architectures.auxiliary import without_auxiliary
 from edgecv.deployable import ModelInfo
-from edgecv.errors import ArchitectureError, OptionError, TrainingError, WeightsError
+from edgecv.errors import ArchitectureError, OptionError, TrainingError, WeightsError, one_line
 from edgecv.models import build, open_model
 from edgecv.preprocess import Preprocess, for_whole_pictures
-from edgecv.training.heads import HEADS, without_top
+from edgecv.training.heads import without_top
 from edgecv.training.settings import Settings
 from edgecv.training.tasks import TrainingTask, trainable
 
@@ -35,10 +36,13 @@ class Learner:
     """A network that is to learn.
 
     Attributes:
-        network: Trained in place; further outputs are auxiliary ones.
-        deployable: What is saved: the same layers, without auxiliary outputs, loss and optimizer.
+        network: Trained in place; further outputs of a classifier are auxiliary ones. It takes pictures of any size
+            where it is trained at several.
+        deployable: What is saved: the same layers, without auxiliary outputs, loss and optimizer; of a network for
+            any size a twin at the size of its input, which `synchronise` brings up to date.
         info: What `edgecv.deploy` has to know of it.
         pretrained: Whether its base has learnt before.
+        heads: Patterns (`fnmatch`) of the names of layers that are new on such a base.
         auxiliary_weight: Weight of the auxiliary outputs' losses.
         notes: What the user should know.
     """
@@ -47,13 +51,14 @@ class Learner:
     deployable: "keras.Model"
     info: ModelInfo
     pretrained: bool
+    heads: tuple[str, ...] = ()
     auxiliary_weight: float = 0.0
     notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
-        """``(height, width)`` of the input in pixels."""
-        _, height, width, _ = self.network.inputs[0].shape
+        """``(height, width)`` of the input in pixels, as it is deployed."""
+        _, height, width, _ = self.deployable.inputs[0].shape
         return int(height), int(width)
 
     @property
@@ -65,6 +70,15 @@ class Learner:
     def preprocess(self) -> Preprocess:
         """From 0…255 to what the network takes."""
         return self.info.preprocess or Preprocess()
+
+    def synchronise(self) -> None:
+        """Give what is saved the weights that were learnt: with multi-scale training they are networks of their own."""
+        if self.network.inputs[0].shape[1] is None:
+            self.deployable.set_weights(self.network.get_weights())
+
+    def is_head(self, layer: str) -> bool:
+        """Tell whether a layer of this name is new on a trained base."""
+        return any(fnmatch.fnmatchcase(layer, pattern) for pattern in self.heads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +100,7 @@ class Stage:
     learns: Literal["all", "head", "last layers and head"]
 
 
-def make_learner(settings: Settings, task: TrainingTask, *, classes: int) -> Learner:
+def make_learner(settings: Settings, task: TrainingTask) -> Learner:
     """Build the network of a run.
 
     Raises:
@@ -95,24 +109,26 @@ def make_learner(settings: Settings, task: TrainingTask, *, classes: int) -> Lea
         WeightsError: Weights were asked for that cannot be had.
         TrainingError: The weights are those of another network, or of another size.
     """
+    import keras
+
     architecture = trainable(settings.architecture)
     base, source, notes = _start(settings, architecture)
-    if base is not None:
-        network = task.head(without_top(base))
-        scaling = base.edgecv_info.preprocess
-    else:
-        network = _fresh(settings, architecture, task, classes)
-        scaling = architecture.preprocess
+    if base is None:
+        keras.utils.set_random_seed(settings.seed)
+    network = task.network(architecture, base)
+    scaling = architecture.preprocess if base is None else base.edgecv_info.preprocess
     _set_dropout(network, settings.dropout)
-    info = ModelInfo(name=architecture.name, preprocess=scaling, weights_source=source)
-    info = task.info(info)
+    info = task.info(ModelInfo(name=architecture.name, preprocess=scaling, weights_source=source))
     if info.task != "classification" and info.preprocess is not None:
         info = replace(info, preprocess=for_whole_pictures(info.preprocess))
+    deployable = _to_save(network)
+    deployable.edgecv_info = info
     return Learner(
-        network=network,
-        deployable=_to_save(network),
+        network=_of_any_size(network) if settings.multi_scale else network,
+        deployable=deployable,
         info=info,
         pretrained=base is not None,
+        heads=task.heads(architecture),
         auxiliary_weight=architecture.auxiliary_weight or 0.0,
         notes=notes,
     )
@@ -142,7 +158,7 @@ def unfreeze(learner: Learner, stage: Stage, settings: Settings) -> None:
     """
     from keras import layers
 
-    body = [layer for layer in learner.network.layers if layer.name not in HEADS]
+    body = [layer for layer in learner.network.layers if not learner.is_head(layer.name)]
     weighted = [layer for layer in body if layer.weights]
     last = _last(weighted, settings.unfreeze, learner.network.name) if stage.learns == "last layers and head" else []
     for layer in body:
@@ -194,6 +210,8 @@ def _of_file(settings: Settings, architecture: Architecture) -> "keras.Model":
     if not Path(path).exists():
         raise WeightsError(f"Weights {path!r} do not exist. Give auto, imagenet, random, a model or a run.")
     network = open_model(path)
+    if architecture.task != "classification":  # compares layer by layer when it takes them over
+        return network
     found = tuple(network.inputs[0].shape[1:3])
     if None in found:
         raise TrainingError(
@@ -217,17 +235,6 @@ def _shapes_of(architecture: Architecture, size: tuple[int, int]) -> list[tuple[
         return []
 
 
-def _fresh(settings: Settings, architecture: Architecture, task: TrainingTask, classes: int) -> "keras.Model":
-    """Build it with the weights that its layers' initialisers draw."""
-    import keras
-
-    keras.utils.set_random_seed(settings.seed)
-    if task.name != "classification":
-        return task.head(without_top(architecture.build(input_size=settings.input_size)))
-    auxiliary = architecture.auxiliary_weight is not None
-    return architecture.build(input_size=settings.input_size, classes=classes, auxiliary=auxiliary)
-
-
 def _set_dropout(network: "keras.Model", rate: float | None) -> None:
     """Give a network's dropout layers the rate that was asked for; None leaves the architecture's."""
     from keras import layers
@@ -243,3 +250,21 @@ def _to_save(network: "keras.Model") -> "keras.Model":
 
     outputs = without_auxiliary(network).outputs
     return keras.Model(network.inputs[0], outputs[0] if len(outputs) == 1 else outputs, name=network.name)
+
+
+def _of_any_size(network: "keras.Model") -> "keras.Model":
+    """Return a copy that takes pictures of any size.
+
+    Raises:
+        OptionError: Its layers are bound to a size.
+    """
+    import keras
+
+    channels = network.inputs[0].shape[3]
+    try:
+        image = keras.Input((None, None, channels), name=network.inputs[0].name)
+        copy = keras.models.clone_model(network, input_tensors=image)
+    except Exception as error:  # layers of all kinds raise what they like
+        raise OptionError(f"{network.name} cannot be trained at several sizes: {one_line(error)}.") from error
+    copy.set_weights(network.get_weights())
+    return copy

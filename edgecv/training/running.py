@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecv import __version__
-from edgecv.data.samples import PARTS
+from edgecv.data.samples import PARTS, DataTask
 from edgecv.errors import EdgecvError, OptionError, OutputError, TrainingError
 from edgecv.evaluation.selection import spread
 from edgecv.files import writable_folder
@@ -26,7 +26,7 @@ from edgecv.training.process import check_device, prepared
 from edgecv.training.run_data import RunData, read_data
 from edgecv.training.run_dir import DIVERGED, RunDir, is_run_dir, read_run
 from edgecv.training.settings import Settings
-from edgecv.training.tasks import TrainingTask, find_task, monitored, trainable
+from edgecv.training.tasks import TrainingTask, find_task, monitored, task_of, trainable
 
 if TYPE_CHECKING:
     from edgecv.data.samples import Part
@@ -37,6 +37,14 @@ if TYPE_CHECKING:
 
 __all__ = ["RunResult", "show_augmented", "train"]
 
+# Settings that say nothing to other tasks.
+_SETTINGS_OF_TASKS: Mapping[str, tuple[DataTask, ...]] = {
+    "objectness": ("localisation",),
+    "sqrt_sizes": ("localisation",),
+    "class_loss": ("detection",),
+    "anchors": ("detection",),
+    "multi_scale": ("detection",),
+}
 _VERIFIED = 8  # pictures of the data on which exports are verified
 
 
@@ -114,7 +122,7 @@ def train(
     data = read_data(settings, listener)
     task = _task(settings, data)
     with prepared(settings, device):
-        learner = _learner(settings, task, data, listener)
+        learner = _learner(settings, task, listener)
         job = _Job(
             settings=settings,
             data=data,
@@ -144,7 +152,7 @@ def show_augmented(settings: Settings, path: Path) -> None:
     data = read_data(settings, listener)
     task = _task(settings, data)
     with prepared(settings, "cpu"):
-        learner = _learner(settings, task, data, listener)
+        learner = _learner(settings, task, listener)
         streams = _streams(settings, task, learner, recipe, data, None)
         with quiet_frameworks():
             save_preview(streams["train"], path, classes=data.dataset.classes)
@@ -157,15 +165,16 @@ def _task(settings: Settings, data: RunData) -> TrainingTask:
         OptionError: A setting is for another task.
         DataError: The labels cannot teach it.
     """
-    name = settings.task or data.dataset.task
-    if name != "localisation":
-        given = [key for key in ("objectness", "sqrt_sizes") if getattr(settings, key)]
-        if given:
+    name = task_of(trainable(settings.architecture), settings, data.dataset.task)
+    for key, tasks in _SETTINGS_OF_TASKS.items():
+        default = type(settings).__dataclass_fields__[key].default
+        if getattr(settings, key) != default and name not in tasks:
+            of_data = f"{settings.architecture} learns {name} from {data.dataset.path!r}"
             raise OptionError(
-                f"{given[0].replace('_', '-')} is for localisation, and {data.dataset.path!r} teaches {name}. "
-                "Leave it out, or choose --task localisation."
+                f"{key.replace('_', '-')} is for {' and '.join(tasks)}, and {of_data}. "
+                f"Leave it out, or choose --task {tasks[0]}."
             )
-    return find_task(name)(data.dataset, settings)
+    return find_task(name)(data, settings)
 
 
 def _check_goes_on(run_dir: RunDir, settings: Settings) -> None:
@@ -221,6 +230,7 @@ def _held_run(job: _Job, streams: "Mapping[Part, Stream]", document: dict[str, A
         progress = read_progress(job.run_dir.checkpoint) or progress
         job.run_dir.write_record(document)
     from edgecv.training.loop import fit  # with Keras, which `prepared` imports quietly
+    from edgecv.training.measuring import measurer
     from edgecv.training.saving import save_learner
 
     ended = bool(progress.stopped) or progress.epoch >= job.settings.epochs
@@ -237,6 +247,7 @@ def _held_run(job: _Job, streams: "Mapping[Part, Stream]", document: dict[str, A
                 progress,
                 save_best=lambda: save_learner(job.learner, job.run_dir),
                 listener=job.listener,
+                measure=measurer(job.task, job.learner, job.data),
             )
         return _finish(job, document, progress)
 
@@ -297,12 +308,12 @@ def _note_end(run_dir: RunDir, document: Mapping[str, Any], state: str, reason: 
     return kept
 
 
-def _learner(settings: Settings, task: TrainingTask, data: RunData, listener: Listener) -> "Learner":
+def _learner(settings: Settings, task: TrainingTask, listener: Listener) -> "Learner":
     from edgecv.training.network import make_learner
 
     with quiet_frameworks():
-        learner = make_learner(settings, task, classes=len(data.dataset.classes))
-    for note in learner.notes:
+        learner = make_learner(settings, task)
+    for note in (*learner.notes, *task.notes(learner.size)):
         listener.note(note)
     start = learner.info.weights_source if learner.pretrained else "from scratch"
     listener.note(f"{learner.info.name}, {learner.deployable.count_params():,} parameters, {start}")
@@ -332,6 +343,7 @@ def _streams(
             shuffle=part == "train",
             cache_bytes=GIBIBYTE if cache_bytes is None else cache_bytes,
             keep_all_boxes=task.name == "localisation",
+            scales=settings.multi_scale if part == "train" else None,
         )
         for part in PARTS
         if part != "test" and data.parts[part]
@@ -415,7 +427,7 @@ def _evaluate(job: _Job) -> "Evaluation | None":
     from edgecv.training.plots import draw_predictions
 
     samples, dataset = job.data.parts["test"] or job.data.parts["val"], job.data.dataset
-    session = _session(job.run_dir)
+    session = _session(job)
     with job.listener.working("evaluating", len(samples)) as advance:
         evaluation = evaluate(session, dataset, samples, progress=advance)
     draw_evaluation(evaluation, job.run_dir.plots)
@@ -427,11 +439,10 @@ def _evaluate(job: _Job) -> "Evaluation | None":
     return evaluation
 
 
-def _session(run_dir: RunDir) -> "Session":
-    from edgecv.deploying import deploy
-    from edgecv.keras_session import keras_session
+def _session(job: _Job) -> "Session":
     from edgecv.models import open_model
+    from edgecv.training.measuring import measured_session
 
-    if not run_dir.model.exists():
-        raise OutputError(f"{str(run_dir.model)!r} is missing. Train again with --force.")
-    return keras_session(deploy(open_model(str(run_dir.path)), batch=None))
+    if not job.run_dir.model.exists():
+        raise OutputError(f"{str(job.run_dir.model)!r} is missing. Train again with --force.")
+    return measured_session(open_model(str(job.run_dir.path)))

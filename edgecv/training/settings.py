@@ -8,11 +8,15 @@ from edgecv.data.samples import DataTask
 from edgecv.decoders.base import Rule, choice, flag, list_of, number, plain, text, whole
 from edgecv.errors import OptionError
 
-__all__ = ["Settings"]
+__all__ = ["SCALE_STEP", "Settings"]
+
+# Of multi-scale training, in pixels: the stride of YOLO's coarsest map (Redmon, Farhadi, "YOLO9000", 2016, section 2).
+SCALE_STEP = 32
 
 Optimizer = Literal["adam", "adamw", "nadam", "sgd"]
 Schedule = Literal["cosine", "constant"]
 MixedPrecision = Literal["auto", "on", "off"]
+ClassLoss = Literal["auto", "hard-negatives", "focal"]
 
 
 def _or_none(rule: Rule) -> Rule:
@@ -47,6 +51,9 @@ _RULES = {
     "objectness": flag(),
     "sqrt_sizes": flag(),
     "box_weight": number(above=0, maximum=1000),
+    "class_loss": choice(*get_args(ClassLoss)),
+    "anchors": text(),
+    "multi_scale": _or_none(list_of(whole(1), count=2)),
     "patience": whole(0),
     "mixed_precision": choice(*get_args(MixedPrecision)),
     "deterministic": flag(),
@@ -86,7 +93,15 @@ class Settings:
         augment: Name of a recipe, or a JSON file of one.
         objectness: Localisation: a third output says whether there is an object; pictures without a box teach it.
         sqrt_sizes: Localisation: the box has the roots of width and height, so that small boxes count more.
-        box_weight: Localisation: weight of the box's loss against the classes'.
+        box_weight: Localisation and detection: weight of the box's loss against the classes'.
+        class_loss: SSD: how the many anchors without an object are kept from outweighing the others. ``hard-negatives``
+            counts three of them for each with one (Liu et al., 2016, section 2.2), ``focal`` all of them, the less
+            the surer they are (Lin et al., 2017, equation 5, https://arxiv.org/abs/1708.02002); ``auto`` takes the
+            first for scores that compete in a softmax, and the second for independent ones.
+        anchors: YOLO: ``auto`` finds them in the training part (`edgecv.data.anchors`), ``default`` takes the
+            architecture's; or a JSON file of ``edgecv data anchors``.
+        multi_scale: YOLO: train at changing sizes from the first to the second number of pixels, both included, in
+            steps of 32; None always trains at the input's size.
         patience: Stop after so many epochs without a better result; 0 never stops early.
         mixed_precision: Compute in float16; ``auto`` does where the device gains from it.
         deterministic: The same numbers on every run, at some cost on a GPU.
@@ -119,6 +134,9 @@ class Settings:
     objectness: bool = False
     sqrt_sizes: bool = False
     box_weight: float = 1.0
+    class_loss: ClassLoss = "auto"
+    anchors: str = "auto"
+    multi_scale: tuple[int, int] | None = None
     patience: int = 0
     mixed_precision: MixedPrecision = "auto"
     deterministic: bool = True
@@ -134,6 +152,13 @@ class Settings:
             raise OptionError(
                 f"freeze-epochs must be at most the {self.epochs} epochs of the run, got {self.freeze_epochs}."
             )
+        if self.multi_scale is not None:
+            low, high = self.multi_scale
+            if low > high or low % SCALE_STEP or high % SCALE_STEP:
+                raise OptionError(
+                    f"multi-scale must be two rising multiples of {SCALE_STEP} pixels, got {low}-{high}. "
+                    "Leave the values out for 320-608."
+                )
         if self.warmup > self.epochs:
             raise OptionError(f"warmup must be at most the {self.epochs} epochs of the run, got {self.warmup:g}.")
 

@@ -1,7 +1,7 @@
 """The stream of training: samples in, batches of pictures and targets out, the same ones for the same epoch."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,13 @@ from edgecv.errors import OptionError
 from edgecv.preprocess import Fit
 from edgecv.training.augmentation import RECIPES, Recipe
 from edgecv.training.loading import BOXES, IMAGES, MASK, Array, Loader, Targets
+from edgecv.training.settings import SCALE_STEP
 
 __all__ = ["GIBIBYTE", "Stream"]
 
 GIBIBYTE = 2**30
 _DRAWS = "draws"
+_BATCHES_OF_A_SIZE = 10
 
 
 class Stream:
@@ -43,6 +45,7 @@ class Stream:
         shuffle: bool = False,
         cache_bytes: int = GIBIBYTE,
         keep_all_boxes: bool = False,
+        scales: tuple[int, int] | None = None,
     ) -> None:
         """Describe the stream; nothing is read yet.
 
@@ -59,6 +62,9 @@ class Stream:
             shuffle: Whether the order changes with the epoch.
             cache_bytes: The decoded, resized pictures are kept in memory when all of them take no more.
             keep_all_boxes: No box may be lost; see `Recipe.apply`.
+            scales: Least and largest side of square batches in pixels: after every 10 batches a new size is drawn, a
+                multiple of 32 (Redmon, Farhadi, "YOLO9000", 2016, section 2, "Multi-Scale Training"). Pictures are
+                loaded at the largest one, whatever ``size`` is; None keeps ``size``.
 
         Raises:
             OptionError: There is no sample, or a number is out of range.
@@ -69,6 +75,8 @@ class Stream:
             if value < least:
                 raise OptionError(f"{name} must be at least {least}, got {value}")
         self.samples = tuple(samples)
+        self._scales = scales
+        size = size if scales is None else (scales[1], scales[1])
         self._loader = Loader(samples, size=size, channels=channels, fit=fit, targets=targets, cache_bytes=cache_bytes)
         self._batch = batch
         self._recipe = recipe
@@ -85,6 +93,20 @@ class Stream:
             return np.arange(count)
         generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([self._seed, number])))
         return generator.permutation(count)
+
+    def sides(self, number: int) -> Array:
+        """Return the side of each batch of an epoch in pixels, int64; empty where the size stays.
+
+        Like the order it follows from the seed and the epoch's number alone, and a new size may come after 10 batches
+        of the whole run: epochs of fewer batches share one.
+        """
+        if self._scales is None:
+            return np.zeros(0, np.int64)
+        low, high = (side // SCALE_STEP for side in self._scales)
+        turns = (number * self.steps + np.arange(self.steps)) // _BATCHES_OF_A_SIZE
+        drawn = {turn: np.random.Generator(np.random.Philox([self._seed, int(turn)])) for turn in np.unique(turns)}
+        of_turn = {turn: int(generator.integers(low, high + 1)) for turn, generator in drawn.items()}
+        return np.array([of_turn[turn] for turn in turns], np.int64) * SCALE_STEP
 
     def epoch(self, number: int) -> Any:
         """Return an epoch as a `tf.data.Dataset` of known length.
@@ -118,10 +140,14 @@ class Stream:
             shaped = (tf.ensure_shape(each, shape) for each, (_, shape) in zip(loaded, signature.values(), strict=True))
             return dict(zip(signature, shaped, strict=True))
 
-        dataset = tf.data.Dataset.range(self.steps)
-        for function in (tensors, self._augmented):
+        def mapped(dataset: Any, function: Callable[..., Any]) -> Any:
             graph = tf.autograph.experimental.do_not_convert(function)  # TensorFlow as it stands, nothing to rewrite
-            dataset = dataset.map(graph, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            return dataset.map(graph, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+        dataset = mapped(mapped(tf.data.Dataset.range(self.steps), tensors), self._augmented)
+        if self._scales is not None:
+            sides = tf.data.Dataset.from_tensor_slices(self.sides(number))
+            dataset = mapped(tf.data.Dataset.zip(dataset, sides), self._scaled)
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     def look(self, indices: Sequence[int], *, epoch: int | None) -> tuple[Array, dict[str, Array]]:
@@ -167,6 +193,17 @@ class Stream:
     def _signature(self, draws: Array) -> Mapping[str, tuple[Any, tuple[int | None, ...]]]:
         first = self._loader.load([0]) | {_DRAWS: draws[:1]}
         return {key: (array.dtype, (None, *array.shape[1:])) for key, array in first.items()}
+
+    def _scaled(self, batch: tuple[Any, dict[str, Any]], side: Any) -> tuple[Any, dict[str, Any]]:
+        """Bring a batch from the largest size to its own; its boxes move along."""
+        import tensorflow as tf
+
+        images, targets = batch
+        largest = images.shape[1]
+        side = tf.cast(side, tf.int32)
+        images = tf.image.resize(images, (side, side), antialias=True)
+        boxes = targets[BOXES] * (tf.cast(side, tf.float32) / largest)
+        return tf.ensure_shape(images, (None, None, None, images.shape[3])), targets | {BOXES: boxes}
 
     def _augmented(self, batch: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         targets = {key: value for key, value in batch.items() if key not in (IMAGES, _DRAWS)}

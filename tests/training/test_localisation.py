@@ -16,8 +16,10 @@ from edgecv.keras_session import keras_session
 from edgecv.localisation import Localisation
 from edgecv.pictures import Picture
 from edgecv.preprocess import Fit, Preprocess
+from edgecv.registry import load_architecture
 from edgecv.training.loading import Loader
 from edgecv.training.localisation import LocalisationTask
+from edgecv.training.run_data import RunData
 from edgecv.training.settings import Settings
 
 _INPUT = (48, 64)
@@ -27,10 +29,14 @@ def sample(size: tuple[int, int], *boxes: Box) -> Sample:
     return Sample(picture=ArraySource(f"picture of {size}", np.zeros((*size, 3), np.uint8)), boxes=boxes)
 
 
+def run_data(dataset: Dataset) -> RunData:
+    return RunData(dataset=dataset, parts={"train": dataset.samples})
+
+
 def taught(samples: list[Sample], fit: Fit, **options: Any) -> tuple[LocalisationTask, dict[str, Any], dict[str, Any]]:
     """Return the task, and the answers and weights of a batch of samples, as the losses get them."""
     dataset = Dataset(path="data", format="csv", task="localisation", classes=("cat", "dog"), samples=tuple(samples))
-    task = LocalisationTask(dataset, Settings(architecture="lenet5", data="data", **options))
+    task = LocalisationTask(run_data(dataset), Settings(architecture="lenet5", data="data", **options))
     loader = Loader(samples, size=_INPUT, channels=3, fit=fit, targets=task.targets, cache_bytes=0)
     batch = loader.load(range(len(samples)))
     answers, weights = ({key: np.asarray(value) for key, value in each.items()} for each in task.finish(batch, _INPUT))
@@ -114,9 +120,11 @@ def test_the_network_that_is_saved_knows_what_its_numbers_mean(tmp_path: Path) -
         path="data", format="csv", task="localisation", classes=("cat", "dog"),
         samples=(sample((48, 64), Box(8, 8, 40, 40, 1)),),
     )  # fmt: skip
-    task = LocalisationTask(dataset, Settings(architecture="lenet5", data="data", objectness=True, sqrt_sizes=True))
+    settings = Settings(architecture="lenet5", data="data", objectness=True, sqrt_sizes=True)
+    task = LocalisationTask(run_data(dataset), settings)
     image = keras.Input((*_INPUT, 3))
-    network = task.head(keras.Model(image, layers.GlobalAveragePooling2D()(image)))
+    trained = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(image)))
+    network = task.network(load_architecture("lenet5"), trained)
     network.edgecv_info = task.info(ModelInfo(name="small"))
     edgecv.save_model(network, tmp_path / "small.keras")
     info = edgecv.open_model(str(tmp_path / "small.keras")).edgecv_info

@@ -13,10 +13,13 @@ import edgecv
 from edgecv.data.samples import ArraySource, Dataset, Sample
 from edgecv.deployable import ModelInfo
 from edgecv.errors import EdgecvError, OptionError, TrainingError, WeightsError
+from edgecv.registry import load_architecture
 from edgecv.training.classification import Classification
-from edgecv.training.heads import classification_head, without_top
+from edgecv.training.heads import HEADS, classification_head, without_top
 from edgecv.training.network import Learner, Stage, make_learner, quicken_statistics, stages_of, unfreeze
+from edgecv.training.run_data import RunData
 from edgecv.training.settings import Settings
+from edgecv.training.tasks import task_of
 
 _PIXELS = np.zeros((8, 8), np.uint8)
 _DATA = Dataset(
@@ -33,7 +36,7 @@ def settings(architecture: str = "lenet5", **options: Any) -> Settings:
 
 
 def learner_of(options: Settings) -> Learner:
-    return make_learner(options, Classification(_DATA, options), classes=3)
+    return make_learner(options, Classification(RunData(dataset=_DATA, parts={"train": _DATA.samples}), options))
 
 
 def transferred(*, pretrained: bool = True) -> Learner:
@@ -46,7 +49,8 @@ def transferred(*, pretrained: bool = True) -> Learner:
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     model = keras.Model(image, layers.Dense(5, activation="softmax", name="old")(x))
     network = classification_head(without_top(model), classes=3)
-    return Learner(network=network, deployable=network, info=ModelInfo(name="small"), pretrained=pretrained)
+    info = ModelInfo(name="small")
+    return Learner(network=network, deployable=network, info=info, pretrained=pretrained, heads=HEADS)
 
 
 def stage_named(name: str, options: Settings) -> Stage:
@@ -180,13 +184,32 @@ def refused(kind: type[EdgecvError], message: str, options: Settings) -> None:
         learner_of(options)
 
 
-def test_a_detector_cannot_classify() -> None:
-    refused(
-        OptionError,
-        "yolo_v3_tiny is a detection network, which edgecv cannot train. "
-        "Choose a classifier of 'edgecv list architectures'.",
-        settings("yolo_v3_tiny"),
-    )
+@pytest.mark.parametrize(
+    ("architecture", "task", "message"),
+    [
+        (
+            "yolo_v3_tiny",
+            "classification",
+            "yolo_v3_tiny is a detection network and cannot learn classification, only detection. "
+            "Choose another one of 'edgecv list architectures'.",
+        ),
+        (
+            "lenet5",
+            "segmentation",
+            "lenet5 is a classification network and cannot learn segmentation, only classification or localisation or "
+            "detection. Choose another one of 'edgecv list architectures'.",
+        ),
+    ],
+)
+def test_a_task_that_a_network_cannot_learn_is_one_line(architecture: str, task: Any, message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        task_of(load_architecture(architecture), settings(architecture, task=task), "classification")
+    assert str(caught.value) == message
+
+
+def test_a_classifier_learns_what_the_labels_teach_and_a_detector_its_own_task() -> None:
+    assert task_of(load_architecture("lenet5"), settings(), "localisation") == "localisation"
+    assert task_of(load_architecture("ssd_tiny"), settings("ssd_tiny"), "localisation") == "detection"
 
 
 def test_missing_weights_are_one_line() -> None:

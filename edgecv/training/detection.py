@@ -1,0 +1,254 @@
+"""Learning to detect: any number of boxes a picture, with what the decoder of the network makes of its outputs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from edgecv.data.samples import Box, Dataset, DataTask, Sample
+from edgecv.data.statistics import size_of
+from edgecv.decoders import Ssd, YoloGrid, YoloV3
+from edgecv.errors import DataError, OptionError
+from edgecv.pictures import place
+from edgecv.preprocess import Fit, for_whole_pictures
+from edgecv.training.truths import CROWD, truths
+
+if TYPE_CHECKING:
+    import keras
+
+    from edgecv.architecture import Architecture
+    from edgecv.decoders import Decoder
+    from edgecv.deployable import ModelInfo
+    from edgecv.pictures import Placement
+    from edgecv.training.run_data import RunData
+    from edgecv.training.settings import Settings
+
+__all__ = ["DetectionTask"]
+
+# Boxes a cell of a detector that is put on a classifier.
+_GRID_ANCHORS = 5
+# Pixels of the input; what is smaller in one direction has next to nothing to be known by.
+_LEAST_SIDE = 1.0
+
+
+class DetectionTask:
+    """Boxes and classes at every anchor, as the network's decoder has them.
+
+    Detectors learn with the decoder of their architecture, whose anchors may be found anew in the data; on a classifier
+    a `edgecv.decoders.YoloGrid` is put. See `edgecv.training.tasks.TrainingTask`.
+    """
+
+    name: ClassVar[DataTask] = "detection"
+    monitor: ClassVar[str] = "val_AP50"
+    higher_is_better: ClassVar[bool] = True
+    measured: ClassVar[tuple[str, ...]] = ("AP50", "AP")
+
+    def __init__(self, data: "RunData", settings: "Settings") -> None:
+        _check(data.dataset)
+        self._data = data
+        self._classes = data.dataset.classes
+        self._settings = settings
+        self._decoder: Decoder | None = None
+        self._outputs: tuple[str, ...] = ()
+        self._losses: Sequence[Any] = ()
+        self._fit = Fit()
+
+    def network(self, architecture: "Architecture", base: "keras.Model | None") -> "keras.Model":
+        """Build the detector, and find the anchors that it is to use."""
+        size = self._size(architecture, base)
+        scaling = base.edgecv_info.preprocess if base is not None else None
+        self._fit = for_whole_pictures(scaling or architecture.preprocess).fit
+        if architecture.task == "classification":
+            network = self._on_classifier(architecture, base, size)
+        else:
+            network = self._detector(architecture, base, size)
+        self._outputs = tuple(network.output_names)
+        return network
+
+    def heads(self, architecture: "Architecture") -> tuple[str, ...]:
+        """Return the layers that give the outputs."""
+        if architecture.task == "classification":
+            from edgecv.training.yolo_heads import HEADS
+
+            return HEADS
+        return architecture.heads
+
+    def info(self, info: "ModelInfo") -> "ModelInfo":
+        """Name the classes, and say how the outputs become boxes."""
+        return replace(info, task="detection", labels=self._classes, decoder=self._decoder, localisation=None)
+
+    def notes(self, size: tuple[int, int]) -> tuple[str, ...]:
+        """Tell of classes without a box in the training part, and of boxes that are too small to be learnt."""
+        said = []
+        samples = self._data.parts["train"]
+        used = {box.category for sample in samples for box in sample.boxes}
+        missing = [name for number, name in enumerate(self._classes) if number not in used]
+        if missing:
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            names = ", ".join(repr(name) for name in missing[:3])
+            said.append(f"classes without a box in the training part cannot be learnt: {names}{more}")
+        small = sum(_count_small(sample, self._fit, size) for sample in samples)
+        if small:
+            said.append(
+                f"{small} boxes of the training part are less than a pixel wide or high at {size[0]}x{size[1]}: "
+                "they are left out"
+            )
+        return tuple(said)
+
+    def targets(self, sample: Sample, placement: "Placement") -> Mapping[str, Any]:
+        """Return the boxes in pixels of the input; crowds and VOC's difficult ones as regions that do not count."""
+        boxes = placement.boxes_in_input(_corners(sample.boxes)).astype(np.float32)
+        seen = _seen(boxes)
+        categories = np.array([CROWD if _uncounted(box) else box.category for box in sample.boxes], np.int32)
+        return {"boxes": boxes[seen], "box_categories": categories[seen]}
+
+    def finish(self, targets: Mapping[str, Any], size: tuple[int, int]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the same truths for each output; see `edgecv.training.truths`."""
+        wanted = truths(targets["boxes"], targets["box_categories"], size)
+        return dict.fromkeys(self._outputs, wanted), {}
+
+    def losses(self) -> dict[str, Any]:
+        """Return the losses of the decoder's outputs."""
+        weights = [1.0] * len(self._losses)
+        if isinstance(self._decoder, Ssd):  # those of YOLO weigh their boxes themselves
+            weights[0] = self._settings.box_weight
+        return dict(zip(self._outputs, zip(self._losses, weights, strict=True), strict=True))
+
+    def metrics(self) -> dict[str, list[Any]]:
+        """Return none: what counts is what the decoder makes of the outputs."""
+        return {name: [] for name in self._outputs}
+
+    def _size(self, architecture: "Architecture", base: "keras.Model | None") -> tuple[int, int]:
+        """Return ``(height, width)`` of the input."""
+        fixed: Sequence[Any] = base.inputs[0].shape[1:3] if base is not None else (None, None)
+        own = architecture.input_shape[:2] if None in fixed else (int(fixed[0]), int(fixed[1]))
+        return self._settings.input_size or own
+
+    def _detector(
+        self, architecture: "Architecture", base: "keras.Model | None", size: tuple[int, int]
+    ) -> "keras.Model":
+        """Build a detector with the decoder of the trained one, or of its architecture."""
+        from edgecv.training.takeover import built
+
+        network = built(architecture, base, input_size=size, classes=len(self._classes))
+        known = base.edgecv_info.decoder if base is not None else None
+        decoder = known or architecture.decoder
+        fresh = base is None or _channels(base) != _channels(network)
+        if isinstance(decoder, Ssd):
+            self._learn_ssd(network, decoder, size, fresh=fresh)
+        elif isinstance(decoder, YoloV3):
+            self._learn_yolo(network, decoder, architecture, size, fresh=fresh)
+        else:
+            raise OptionError(f"{architecture.name} has no decoder that edgecv can train. Choose another detector.")
+        return network
+
+    def _learn_ssd(self, network: "keras.Model", decoder: Ssd, size: tuple[int, int], *, fresh: bool) -> None:
+        from edgecv.training.ssd import begin_as_background, ssd_losses
+
+        for name, default in (("anchors", "auto"), ("multi_scale", None)):
+            if getattr(self._settings, name) != default:
+                raise OptionError(
+                    f"{name.replace('_', '-')} is for YOLO, and the anchors of {network.name} follow a rule. "
+                    "Leave it out."
+                )
+        decoder.check([tuple(output.shape) for output in network.outputs], size)
+        balance = self._settings.class_loss
+        if balance == "auto":
+            balance = "hard-negatives" if decoder.activation == "softmax" else "focal"
+        if fresh and balance == "focal":
+            begin_as_background(network, decoder)
+        self._decoder = decoder
+        self._losses = ssd_losses(decoder, size, len(self._classes), balance=balance)
+
+    def _learn_yolo(
+        self,
+        network: "keras.Model",
+        decoder: YoloV3,
+        architecture: "Architecture",
+        size: tuple[int, int],
+        *,
+        fresh: bool,
+    ) -> None:
+        from edgecv.training.yolo import start_objectness, with_anchors, yolo_v3_losses
+
+        self._check_class_loss(network)
+        # A trained network goes on with the anchors that it has learnt.
+        if fresh and self._settings.anchors != "default":
+            decoder = with_anchors(decoder, self._anchors(architecture, size, sum(map(len, decoder.anchors))))
+        if fresh:
+            start_objectness(network, decoder)
+        strides = [size[0] // int(output.shape[1]) for output in network.outputs]
+        self._decoder = decoder
+        self._losses = yolo_v3_losses(decoder, strides, len(self._classes), box_weight=self._settings.box_weight)
+
+    def _on_classifier(
+        self, architecture: "Architecture", base: "keras.Model | None", size: tuple[int, int]
+    ) -> "keras.Model":
+        """Put one grid of boxes on the body of a classifier."""
+        from edgecv.training.heads import without_top
+        from edgecv.training.yolo import start_objectness, yolo_grid_losses
+        from edgecv.training.yolo_heads import yolo_grid_head
+
+        body = without_top(architecture.build(input_size=size) if base is None else base)
+        network = yolo_grid_head(body, classes=len(self._classes), boxes=_GRID_ANCHORS)
+        self._check_class_loss(network)
+        stride = size[0] // int(network.outputs[0].shape[1])
+        found = self._anchors(architecture, size, _GRID_ANCHORS)
+        decoder = YoloGrid(anchors=tuple((width / stride, height / stride) for width, height in found))
+        start_objectness(network, decoder)
+        self._decoder = decoder
+        self._losses = yolo_grid_losses(decoder, len(self._classes), box_weight=self._settings.box_weight)
+        return network
+
+    def _anchors(
+        self, architecture: "Architecture", size: tuple[int, int], count: int
+    ) -> Sequence[tuple[float, float]]:
+        """Return sizes of anchors in pixels of the input: of a file, or of the boxes of the training part."""
+        from edgecv.data.anchors import anchors_of, read_anchors
+
+        if self._settings.anchors == "auto":
+            samples = self._data.parts["train"]
+            return anchors_of(samples, input_size=size, fit=self._fit, count=count, seed=self._settings.seed).sizes
+        given = read_anchors(self._settings.anchors)
+        if len(given) != count:
+            raise OptionError(
+                f"anchors {self._settings.anchors!r} are {len(given)}, and {architecture.name} has {count}. "
+                f"Find as many with --count {count}."
+            )
+        return given
+
+    def _check_class_loss(self, network: "keras.Model") -> None:
+        if self._settings.class_loss != "auto":
+            raise OptionError(f"class-loss is for SSD, and {network.name} learns as YOLO. Leave it out.")
+
+
+def _check(dataset: Dataset) -> None:
+    if dataset.task not in ("detection", "localisation"):
+        raise DataError(
+            f"{dataset.path!r} ({dataset.format}) holds labels for {dataset.task}, and a detector needs boxes."
+        )
+    if not any(sample.boxes for sample in dataset.samples):
+        raise DataError(f"{dataset.path!r} ({dataset.format}) has no boxes: it cannot teach detection.")
+
+
+def _channels(network: "keras.Model") -> list[Any]:
+    return [output.shape[-1] for output in network.outputs]
+
+
+def _corners(boxes: Sequence[Box]) -> np.ndarray[Any, Any]:
+    return np.array([(box.x1, box.y1, box.x2, box.y2) for box in boxes], np.float64).reshape(-1, 4)
+
+
+def _seen(boxes: np.ndarray[Any, Any]) -> Any:
+    """Tell which boxes ``(count, 4)`` in pixels of the input are large enough to be learnt."""
+    return np.min(boxes[:, 2:] - boxes[:, :2], axis=1, initial=np.inf) >= _LEAST_SIDE
+
+
+def _count_small(sample: Sample, fit: Fit, size: tuple[int, int]) -> int:
+    boxes = place(fit, size_of(sample), size).boxes_in_input(_corners(sample.boxes))
+    return int(np.sum(~_seen(boxes)))
+
+
+def _uncounted(box: Box) -> bool:
+    return box.crowd or str(box.extra.get("difficult")).lower() in ("1", "true")
