@@ -23,7 +23,7 @@ _LEAST_SIDE = 1.0  # pixel of the input
 _RESTARTS = 10
 _MOST_ROUNDS = 100
 # Of more boxes that many are clustered, drawn by the seed; the mean overlap is that of all.
-_MOST_BOXES = 20_000
+_MOST_BOXES = 10_000
 _PLACES = 4  # decimals of what is written and printed
 
 
@@ -97,9 +97,10 @@ def anchors_of(
 def find_anchors(boxes: Sizes, *, count: int, seed: int = 0) -> Sizes:
     """Find anchors by k-means with the distance 1 − IoU of two sizes, centre on centre.
 
-    An anchor is the mean of the sizes that it is nearest to. The first ones are drawn as in k-means++, by the square
-    of their distance to those drawn before; of 10 such beginnings the anchors with the highest mean IoU are taken.
-    The same seed gives the same anchors.
+    An anchor is the median width and height of the boxes that it is nearest to: in this distance large boxes do not
+    weigh more than small ones, and medians overlap them better than means do. The first anchors are drawn as in
+    k-means++, by the square of their distance to those drawn before; of 10 such beginnings the anchors with the
+    highest mean IoU are taken. The same seed gives the same anchors.
 
     Args:
         boxes: float64 ``(boxes, 2)``: width and height, positive.
@@ -172,9 +173,10 @@ def _box_sizes(samples: Sequence[Sample], input_size: tuple[int, int], fit: Fit)
 
 def _overlaps(boxes: Sizes, anchors: Sizes) -> Sizes:
     """Return the IoU ``(boxes, anchors)`` of sizes with the same centre."""
-    common: Sizes = np.prod(np.minimum(boxes[:, None], anchors), axis=-1)
-    together: Sizes = np.prod(boxes, axis=-1)[:, None] + np.prod(anchors, axis=-1)
-    return common / (together - common)
+    # By columns: reducing an axis of two takes several times as long.
+    common = np.minimum(boxes[:, None, 0], anchors[:, 0]) * np.minimum(boxes[:, None, 1], anchors[:, 1])
+    overlaps: Sizes = common / (boxes[:, :1] * boxes[:, 1:] + anchors[:, 0] * anchors[:, 1] - common)
+    return overlaps
 
 
 def _first(boxes: Sizes, count: int, rng: np.random.Generator) -> Sizes:
@@ -189,25 +191,19 @@ def _first(boxes: Sizes, count: int, rng: np.random.Generator) -> Sizes:
 
 
 def _clustered(boxes: Sizes, anchors: Sizes) -> Sizes:
-    """Move anchors to the means of their boxes until none of them changes its anchor; return the best on the way."""
-    best, best_overlap, before = anchors, -1.0, None
+    """Move anchors to the medians of their boxes until no box changes its anchor."""
+    before = None
     for _ in range(_MOST_ROUNDS):
-        overlaps = _overlaps(boxes, anchors)
-        nearest = overlaps.argmax(axis=1)
-        # Means lessen squared distances, not these: a round may do harm.
-        overlap = float(overlaps.max(axis=1).mean())
-        if overlap > best_overlap:
-            best, best_overlap = anchors, overlap
+        nearest = _overlaps(boxes, anchors).argmax(axis=1)
         if before is not None and np.array_equal(nearest, before):
             break
         before = nearest
+        groups = [boxes[nearest == number] for number in range(len(anchors))]
+        # One that has lost its boxes stays where it is.
         anchors = np.stack(
-            [
-                boxes[nearest == number].mean(axis=0) if np.any(nearest == number) else anchor
-                for number, anchor in enumerate(anchors)
-            ]
+            [np.median(group, axis=0) if len(group) else anchor for group, anchor in zip(groups, anchors, strict=True)]
         )
-    return best
+    return anchors
 
 
 def _is_size(value: Any) -> bool:
