@@ -51,7 +51,7 @@ def _draw(axes: Any, boxes: np.ndarray[Any, Any], anchors: Sequence[tuple[float,
     alpha = float(np.clip(200 / max(1, len(shown)), 0.05, 0.6))
     axes.scatter(shown[:, 0], shown[:, 1], s=8, color="tab:blue", alpha=alpha, linewidths=0)
     for width, height in anchors:
-        axes.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor="tab:orange", linewidth=1.2))
+        axes.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor="tab:orange", linewidth=2))
     axes.plot(*zip(*anchors, strict=True), "x", color="tab:red", markersize=8, markeredgewidth=2)
     limits = np.max([*anchors, *shown], axis=0) * 1.05
     axes.set_xlim(0, limits[0])
