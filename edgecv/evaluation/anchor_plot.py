@@ -59,3 +59,4 @@ def _draw(axes: Any, boxes: np.ndarray[Any, Any], anchors: Sequence[tuple[float,
     axes.set_xlabel("width in pixels of the input")
     axes.set_ylabel("height in pixels of the input")
     axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
