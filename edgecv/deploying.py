@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from edgecv.architecture import Task
 from edgecv.decoders import SlidingWindow, read_decoder
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
     from edgecv.decoders import Decoder
 
-__all__ = ["deploy"]
+__all__ = ["GivenTask", "deploy"]
+
+# What can be said of a network that does not know its task; all others show by an option, or by what comes out.
+GivenTask = Literal["segmentation", "other"]
 
 # The command line shows notes itself; a program that sets up no logging sees them on stderr.
 _LOGGER = logging.getLogger("edgecv")
@@ -45,7 +48,7 @@ def deploy(
     network: "keras.Model",
     *,
     name: str | None = None,
-    task: Task | None = None,
+    task: GivenTask | None = None,
     preprocess: str | Preprocess | None = None,
     labels: Sequence[str] | None = None,
     activation: ActivationOption = "auto",
@@ -64,8 +67,9 @@ def deploy(
         network: A Keras model with one picture input ``(batch, height, width, channels)``. Auxiliary classifiers
             of edgecv's own architectures are taken off.
         name: Name in metadata; the default is the network's.
-        task: What the outputs mean; the default is what the network knows of itself. A user's own segmenter needs
-            ``segmentation``: its one output is taken for ``(batch, height, width, classes)``.
+        task: What the outputs mean, where the network does not say so: ``segmentation`` takes the one output
+            ``(batch, height, width, classes)`` of a user's own segmenter for scores of pixels; ``other`` leaves the
+            outputs as they are.
         preprocess: A style (``none``, ``0-1``, ``tf``, ``torch``, ``caffe``) or a `Preprocess`. What
             `edgecv.build` made knows its own; for any other network the default is ``none``.
         labels: One name a class.
@@ -89,7 +93,7 @@ def deploy(
     _check_option("input type", input_dtype, get_args(InputType))
     _check_option("activation", activation, get_args(ActivationOption))
     if task is not None:
-        _check_option("task", task, get_args(Task))
+        _check_option("task", task, get_args(GivenTask))
         info = _of_task(info, task)
     if batch is not None and batch < 1:
         raise OptionError(f"batch must be at least 1 or dynamic, got {batch}.")
@@ -233,12 +237,11 @@ def _detection_head(
     )
 
 
-def _of_task(info: ModelInfo, task: Task) -> ModelInfo:
+def _of_task(info: ModelInfo, task: GivenTask) -> ModelInfo:
     """Return what is known of a network, for the task that the caller says it has."""
-    if info.decoder is not None and task != "detection":
-        raise OptionError(f"{info.name} brings a decoder, which makes it a detector, not of task {task}.")
-    if info.localisation is not None and task not in ("localisation", "detection"):
-        raise OptionError(f"{info.name} says how its outputs become one box, which makes it no network of task {task}.")
+    if info.decoder is not None or info.localisation is not None:
+        kind = "detector" if info.decoder is not None else "localiser"
+        raise OptionError(f"--task {task} does not fit: {info.name} is a {kind} by what it says of itself.")
     return replace(info, task=task)
 
 

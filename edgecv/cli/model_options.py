@@ -6,11 +6,10 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from edgecv.architecture import Task
 from edgecv.errors import OptionError
 
 if TYPE_CHECKING:
@@ -108,8 +107,8 @@ def head_options(command: Command) -> Command:
     options = (
         click.option(
             "--task",
-            type=click.Choice(get_args(Task)),
-            help="What the outputs mean. Default: what the model carries; your own segmenter needs segmentation.",
+            type=click.Choice(["segmentation", "other"]),
+            help="What the outputs mean, where the model does not carry it: other leaves them as they are.",
         ),
         click.option(
             "--activation",
@@ -216,6 +215,7 @@ def make_deployable(model: str, options: Mapping[str, Any]) -> "Deployable":
     if options["fcn"]:
         from edgecv.fcn import to_fcn
 
+        _refuse_segmenter(network, options)
         name = network.edgecv_info.name
         network = to_fcn(network, window=options["window"] or "pool")
     elif options["window"] is not None:
@@ -253,6 +253,15 @@ def _decoder(network: Any, options: Mapping[str, Any]) -> "Decoder | None":
     if not isinstance(own, SlidingWindow):
         raise OptionError("--scales is for the decoder sliding_window: use it with --fcn or an FCN's file.")
     return replace(own, scales=options["scales"])
+
+
+def _refuse_segmenter(network: Any, options: Mapping[str, Any]) -> None:
+    info = getattr(network, "edgecv_info", None)
+    if "segmentation" in (options["task"], info.task if info else None):
+        raise OptionError(
+            f"--fcn makes a detector of a classifier; {network.name!r} is a segmenter, whose mask covers the picture "
+            "already. Leave it out."
+        )
 
 
 def _refuse_detection_options(network: Any, options: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -145,7 +145,7 @@ def _as_said(
         OptionError: They do not fit together; UnsupportedLayerError: it cannot become fully convolutional.
     """
     from edgecv.decoders import SlidingWindow, decoder_from_json
-    from edgecv.deploying import deploy
+    from edgecv.deploying import GivenTask, deploy
     from edgecv.nms import Nms
     from edgecv.preprocess import Preprocess
 
@@ -164,8 +164,8 @@ def _as_said(
     return deploy(
         network,
         name=metadata["model"],
-        # A user's own network does not say that its scores are those of pixels.
-        task="segmentation" if metadata["task"] == "segmentation" else None,
+        # What a user's own network does not say of itself.
+        task=metadata["task"] if metadata["task"] in get_args(GivenTask) else None,
         preprocess=preprocess or (None if known else Preprocess.from_json(metadata["preprocess"])),
         labels=None if info is not None and info.labels else metadata.get("labels"),
         activation=said.get("activation", "auto"),
