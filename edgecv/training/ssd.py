@@ -63,8 +63,8 @@ def match(truths: Any, anchors: Any) -> tuple[Any, Any, Any]:
     """Say which object each anchor is to find.
 
     Each object gets the anchor that overlaps it best, whatever that overlap is, and all anchors of an IoU above 0.5.
-    An anchor that overlaps several objects finds the one that it overlaps best; an object that would be left without
-    any goes before.
+    An anchor that overlaps several objects finds the one that it overlaps best, of those whose best anchor it is if
+    there are any.
 
     Args:
         truths: float32 ``(batch, objects, 5)``, see `edgecv.training.truths`.
