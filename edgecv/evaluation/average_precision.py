@@ -21,11 +21,22 @@ import numpy as np
 
 from edgecv.evaluation.scenes import Scene, Truth, coverage, overlap
 
-__all__ = ["ClassPrecision", "area_under_curve", "average_precision", "eleven_points", "mean"]
+__all__ = [
+    "HIT",
+    "MISS",
+    "ClassPrecision",
+    "area_under_curve",
+    "average_precision",
+    "best_first",
+    "eleven_points",
+    "judge_class",
+    "mean",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_HIT, _MISS, _NEITHER = 1, 0, -1
+# Verdicts on detections.
+HIT, MISS, _NEITHER = 1, 0, -1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,9 +81,9 @@ def average_precision(
         for category in np.union1d(scene.truth.categories, scene.found.categories).tolist():
             if category not in objects:
                 continue
-            there, places = scene.truth.categories == category, _best_first(scene, category)
+            there, places = scene.truth.categories == category, best_first(scene, category)
             objects[category] += int(np.count_nonzero(there & ~scene.truth.crowd & ~scene.truth.difficult))
-            verdicts[category].append(_verdicts(scene.truth, there, scene.found.boxes[places], iou))
+            verdicts[category].append(judge_class(scene.truth, there, scene.found.boxes[places], iou))
             scores[category].append(scene.found.scores[places])
     return tuple(
         _class_precision(category, objects[category], _joined(verdicts[category]), _joined(scores[category]))
@@ -111,13 +122,13 @@ def mean(values: Iterable[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _best_first(scene: Scene, category: int) -> Array:
+def best_first(scene: Scene, category: int) -> Array:
     """Return the places of a picture's detections of one class, best score first."""
     places = np.flatnonzero(scene.found.categories == category)
     return np.asarray(places[np.argsort(-scene.found.scores[places], kind="stable")])
 
 
-def _verdicts(truth: Truth, there: Array, boxes: Array, iou: float) -> Array:
+def judge_class(truth: Truth, there: Array, boxes: Array, iou: float) -> Array:
     """Judge the detections of one class on one picture.
 
     Args:
@@ -127,9 +138,9 @@ def _verdicts(truth: Truth, there: Array, boxes: Array, iou: float) -> Array:
         iou: Least intersection over union of a hit.
 
     Returns:
-        int8 ``(found,)``.
+        int8 ``(found,)``: `HIT`, `MISS`, or below them what counts as neither.
     """
-    verdicts = np.full(len(boxes), _MISS, np.int8)
+    verdicts = np.full(len(boxes), MISS, np.int8)
     single, crowd = there & ~truth.crowd, there & truth.crowd
     if single.any():
         overlaps = overlap(boxes, truth.boxes[single])
@@ -139,9 +150,9 @@ def _verdicts(truth: Truth, there: Array, boxes: Array, iou: float) -> Array:
         verdicts[meets & difficult] = _NEITHER
         candidates = np.flatnonzero(meets & ~difficult)
         _, first = np.unique(nearest[candidates], return_index=True)
-        verdicts[candidates[first]] = _HIT
+        verdicts[candidates[first]] = HIT
     in_crowd = (coverage(boxes, truth.boxes[crowd]) >= iou).any(axis=1)
-    verdicts[in_crowd & (verdicts == _MISS)] = _NEITHER
+    verdicts[in_crowd & (verdicts == MISS)] = _NEITHER
     return verdicts
 
 
@@ -149,7 +160,7 @@ def _class_precision(category: int, objects: int, verdicts: Array, scores: Array
     order = np.argsort(-scores, kind="stable")
     counted = verdicts[order]
     counted = counted[counted != _NEITHER]
-    hits = np.cumsum(counted == _HIT)
+    hits = np.cumsum(counted == HIT)
     found = np.arange(1, len(hits) + 1)
     recall = hits / objects if objects else np.zeros(0)
     precision = hits / found if objects else np.zeros(0)

@@ -1,7 +1,7 @@
 """Whose class is whose: the classes of the data by the numbers of the network."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,9 @@ class ClassMap:
         return self.numbers.get(number, -1)
 
 
-def match_classes(classes: Sequence[str], labels: Sequence[str], *, count: int | None = None) -> ClassMap:
+def match_classes(
+    classes: Sequence[str], labels: Sequence[str], *, count: int | None = None, used: Collection[int] | None = None
+) -> ClassMap:
     """Match the classes of data with those of a network.
 
     By name where names agree; capitals, and underscores for spaces, make no difference unless they have to. By
@@ -37,9 +39,11 @@ def match_classes(classes: Sequence[str], labels: Sequence[str], *, count: int |
         classes: Names of the data's classes.
         labels: The network's labels, or empty.
         count: How many classes the network has; None where that is not known.
+        used: Numbers of the classes that labels have; the network need not know others that are only listed. None
+            demands all.
 
     Raises:
-        DataError: The network does not know a class, or knows two of its name.
+        DataError: The network does not know a class that is used, or knows two of its name.
     """
     count = len(labels) or count
     by_number = ClassMap({number: number for number in range(len(classes))})
@@ -53,7 +57,9 @@ def match_classes(classes: Sequence[str], labels: Sequence[str], *, count: int |
     found = [_places(name, labels) for name in classes]
     if not any(found) and len(classes) == len(labels):
         return by_number
-    for name, places in zip(classes, found, strict=True):
+    for number, (name, places) in enumerate(zip(classes, found, strict=True)):
+        if not places and any(found) and used is not None and number not in used:
+            continue
         if not places:
             raise _unknown(name, labels)
         if len(places) > 1:
@@ -61,7 +67,7 @@ def match_classes(classes: Sequence[str], labels: Sequence[str], *, count: int |
                 f"The network has {len(places)} classes called {name!r}: {', '.join(map(str, places))}. "
                 "Give it labels that differ."
             )
-    return ClassMap({places[0]: number for number, places in enumerate(found)})
+    return ClassMap({places[0]: number for number, places in enumerate(found) if places})
 
 
 def count_classes(metadata: Mapping[str, Any]) -> int | None:

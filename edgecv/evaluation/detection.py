@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgecv.data.samples import Sample
 from edgecv.evaluation.average_precision import ClassPrecision, average_precision, mean
 from edgecv.evaluation.coco import CocoFigures, coco_figures
 from edgecv.evaluation.scenes import Scene
@@ -20,12 +21,15 @@ class Detection:
         coco: What COCO's evaluator says.
         precisions: Average precision of each class.
         images: Number of pictures.
+        pictures: Each picture with what is there and what was found, so that it can be drawn; empty where only files
+            of boxes were compared.
     """
 
     classes: Mapping[int, str]
     coco: CocoFigures
     precisions: tuple[ClassPrecision, ...]
     images: int
+    pictures: tuple[tuple[Sample, Scene], ...] = ()
 
     def figures(self) -> dict[str, float | None]:
         """Return COCO's twelve figures, and the mean AP at an IoU of 0.5 by 11 points and by the whole curve."""
@@ -55,12 +59,15 @@ class Detection:
         return rows
 
 
-def detection(scenes: Sequence[Scene], classes: Mapping[int, str]) -> Detection:
+def detection(
+    scenes: Sequence[Scene], classes: Mapping[int, str], *, samples: Sequence[Sample] | None = None
+) -> Detection:
     """Measure detections.
 
     Args:
         scenes: The pictures, at least one.
         classes: Class number → name, at least one; what is found of others is left aside, as COCO does it.
+        samples: Where the pixels of the scenes are, in their order; None where there are no pictures.
 
     Raises:
         MissingExtraError: pycocotools is not installed.
@@ -71,4 +78,5 @@ def detection(scenes: Sequence[Scene], classes: Mapping[int, str]) -> Detection:
         coco=coco_figures(scenes, categories),
         precisions=average_precision(scenes, categories),
         images=len(scenes),
+        pictures=() if samples is None else tuple(zip(samples, scenes, strict=True)),
     )

@@ -12,7 +12,7 @@ from edgecv.errors import OptionError
 from edgecv.evaluation.answers import Answers
 from edgecv.evaluation.batching import in_batches
 from edgecv.evaluation.class_map import count_classes, match_classes
-from edgecv.evaluation.tasks import MEASURES, Measured, check_labels
+from edgecv.evaluation.tasks import MEASURES, Measured, check_labels, used_classes
 from edgecv.session import Session
 
 __all__ = ["Evaluation", "evaluate"]
@@ -97,7 +97,8 @@ def evaluate(
             f"{str(session.path)!r} has the task {task!r}, which cannot be evaluated. Known: {', '.join(MEASURES)}."
         )
     labels = [str(label) for label in session.metadata.get("labels") or ()]
-    classes = match_classes(dataset.classes, labels, count=count_classes(session.metadata))
+    used = used_classes(task, samples)
+    classes = match_classes(dataset.classes, labels, count=count_classes(session.metadata), used=used)
     check_labels(task, dataset, samples)
     session = in_batches(session, batch or (1 if task == "detection" else _BATCH))
     session.set_thresholds(score=score_threshold, iou=iou_threshold)

@@ -1,4 +1,4 @@
-"""Pictures of figures: confusion matrix, precision over recall, and what each class has."""
+"""Pictures of figures: confusion matrix, precision over recall, what each class has, and the worst answers."""
 
 import contextlib
 import warnings
@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgecv.errors import OptionError, OutputError
+from edgecv.evaluation.average_precision import ClassPrecision
 from edgecv.evaluation.classification import Classification
 from edgecv.evaluation.detection import Detection
 from edgecv.evaluation.evaluate import Evaluation
 from edgecv.evaluation.localisation import Localisation
+from edgecv.evaluation.prediction_plot import WIDTH, PredictionPlot, prediction_plot
 from edgecv.evaluation.segmentation import Segmentation
 from edgecv.extras import require
 from edgecv.files import replace_whole
+from edgecv.plot_names import name_legend, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,11 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["check_plot_path", "draw_evaluation"]
 
 _DOTS_PER_INCH = 120
+_PANEL = (7, 6)  # inches wide and high
 _MOST_BARS = 40  # classes; of more the worst are shown
 _MOST_NUMBERS = 20  # classes up to which a matrix has numbers in its cells
 _MOST_NAMES = 60  # classes up to which its rows have names
 _MOST_CURVES = 10  # classes up to which curves are told apart
-_LONGEST_NAME = 24
 
 Panel = Callable[["Axes"], None]
 
@@ -54,7 +57,8 @@ def draw_evaluation(evaluation: Evaluation, path: Path) -> list[Path]:
 
     Args:
         evaluation: What was measured.
-        path: A ``.png`` file for all panels side by side, or a folder for one file each.
+        path: A ``.png`` file for all panels, or a folder for one file each. Of detections and masks whose pictures
+            are there, the worst are among them, with their truth.
 
     Returns:
         The files, in the order of the panels.
@@ -62,26 +66,30 @@ def draw_evaluation(evaluation: Evaluation, path: Path) -> list[Path]:
     Raises:
         OptionError: As `check_plot_path`.
         OutputError: A file cannot be written.
+        PictureError: A picture cannot be read any more.
         MissingExtraError: matplotlib is not installed.
     """
     check_plot_path(path)
-    panels = _panels(evaluation)
+    panels, predictions = _panels(evaluation), prediction_plot(evaluation.measured)
     if path.suffix == ".png":
-        _draw(list(panels.values()), path)
+        _draw(list(panels.values()), path, predictions)
         return [path]
     try:
         path.mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(f"Cannot write to {str(path)!r}: {error.strerror or error}. Name another folder.") from error
-    files = [path / f"{name}.png" for name in panels]
+    files = {path / f"{name}.png": panel for name, panel in panels.items()}
+    shown = [path / "predictions.png"] if predictions is not None else []
     try:
-        for file, panel in zip(files, panels.values(), strict=True):
+        for file, panel in files.items():
             _draw([panel], file)
+        for file in shown:
+            _draw([], file, predictions)
     except OutputError:
         with contextlib.suppress(OSError):
             path.rmdir()  # only where it is empty: nothing was drawn
         raise
-    return files
+    return [*files, *shown]
 
 
 def _panels(evaluation: Evaluation) -> dict[str, Panel]:
@@ -110,18 +118,25 @@ def _panels(evaluation: Evaluation) -> dict[str, Panel]:
     raise OptionError(f"There is no plot for the task {evaluation.task!r}.")
 
 
-def _draw(panels: Sequence[Panel], path: Path) -> None:
+def _draw(panels: Sequence[Panel], path: Path, predictions: PredictionPlot | None = None) -> None:
+    """Draw panels side by side, and the predictions below them."""
     # Not pyplot: it would keep every figure and ask for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure: Figure = Figure(figsize=(7 * len(panels), 6), layout="constrained")
+    width = max(_PANEL[0] * len(panels), WIDTH if predictions else 0)
+    heights = [_PANEL[1]] * bool(panels) + ([predictions.height] if predictions else [])
+    figure: Figure = Figure(figsize=(width, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
     with replace_whole(path) as temporary, warnings.catch_warnings():
         # Of letters that its font lacks; they become boxes.
         warnings.simplefilter("ignore")
-        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False).flat, panels, strict=True):
-            panel(axes)
+        parts: list[Any] = list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat)
+        if panels:
+            for axes, panel in zip(parts[0].subplots(1, len(panels), squeeze=False).flat, panels, strict=True):
+                panel(axes)
+        if predictions:
+            predictions.draw(parts[-1])
         figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
 
 
@@ -150,25 +165,38 @@ def _matrix(axes: "Axes", classes: Sequence[str], matrix: Any, unit: str) -> Non
 
 
 def _curves(axes: "Axes", measured: Detection) -> None:
-    """Draw the precision of each class over its recall, at an IoU of 0.5."""
+    """Draw the precision of each class over its recall, at an IoU of 0.5; of many classes, their mean, too."""
     told = [each for each in measured.precisions if each.objects]
     few = len(told) <= _MOST_CURVES
+    lines = []
     for number, each in enumerate(told):
-        name, colour = _short(measured.classes[each.category]), f"C{number}" if few else "tab:blue"
-        label = f"{name} {each.at_11_points:.3f}" if few else None
         recall, precision = np.append(0.0, each.recall), np.append(each.precision[:1], each.precision)
         if len(precision) < len(recall):  # nothing was found
             recall, precision = np.zeros(1), np.zeros(1)
-        axes.plot(recall, precision, color=colour, alpha=0.9 if few else 0.3, linewidth=1.5, label=label)
+        colour, alpha = (f"C{number}", 0.9) if few else ("tab:blue", 0.3)
+        lines += axes.plot(recall, precision, color=colour, alpha=alpha, linewidth=1.5)
+    names = [f"{short(measured.classes[each.category])} {each.at_11_points:.3f}" for each in told]
+    if not few:
+        grid = np.linspace(0, 1, 101)
+        mean = np.mean([_precision_from(each, grid) for each in told], axis=0)
+        lines, names = (
+            axes.plot(grid, mean, color="black", linewidth=2.5),
+            ["mean of all classes, of the largest from there on"],
+        )
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("recall")
     axes.set_ylabel("precision")
     axes.grid(alpha=0.3)
     axes.set_title("Precision over recall at IoU 0.5" + (" (AP at 11 points)" if few else f", {len(told)} classes"))
-    if few and told:
-        for text in axes.legend(loc="lower left", fontsize=8).get_texts():
-            text.set_parse_math(False)
+    if lines:
+        name_legend(axes.legend(lines, [str(i) for i in range(len(lines))], loc="lower left", fontsize=8), names)
+
+
+def _precision_from(each: ClassPrecision, grid: Any) -> Any:
+    """Return the largest precision at each recall of a grid or more; 0 where the class does not get there."""
+    best = np.append(np.maximum.accumulate(each.precision[::-1])[::-1], 0.0)
+    return best[np.searchsorted(each.recall, grid)]
 
 
 def _histogram(axes: "Axes", ious: Any) -> None:
@@ -199,10 +227,6 @@ def _bars(axes: "Axes", rows: Sequence[dict[str, Any]], keys: tuple[str, str]) -
 
 
 def _name_ticks(axis: Any, names: Sequence[str], size: int, *, rotation: int = 0) -> None:
-    axis.set_ticks(range(len(names)), labels=[_short(name) for name in names], fontsize=size, rotation=rotation)
+    axis.set_ticks(range(len(names)), labels=[short(name) for name in names], fontsize=size, rotation=rotation)
     for label in axis.get_ticklabels():
         label.set_parse_math(False)  # a dollar in a name is a dollar
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

@@ -7,11 +7,31 @@ from typing import Any
 import numpy as np
 
 from edgecv.data.mask_files import IGNORED
+from edgecv.data.samples import Sample
 from edgecv.evaluation.average_precision import mean
 
-__all__ = ["PixelCounts", "Segmentation"]
+__all__ = ["AnsweredMask", "PixelCounts", "Segmentation", "worst_masks"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+_KEPT = 8  # masks take memory
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AnsweredMask:
+    """What was answered for one picture.
+
+    Attributes:
+        sample: The picture and its true mask.
+        answer: Class numbers of the data ``(height, width)``; −1 for classes that these do not have, and for pixels
+            that the network does not see.
+        miou: Mean IoU over the classes that this picture has in truth or answer; None where nothing is judged.
+    """
+
+    sample: Sample
+    answer: Array
+    miou: float | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,11 +43,13 @@ class Segmentation:
         matrix: int64 ``(classes, classes + 1)``: rows are the truth, columns the answer; the last one stands for
             classes that the data do not have and for pixels that the network does not see.
         images: Number of pictures.
+        worst: The pictures of the least IoU, the worst one first.
     """
 
     classes: tuple[str, ...]
     matrix: Array
     images: int
+    worst: tuple[AnsweredMask, ...] = ()
 
     def figures(self) -> dict[str, float | None]:
         """Return, in [0, 1], the mean IoU over the classes that are present, and the share of right pixels.
@@ -68,8 +90,8 @@ class PixelCounts:
         self._matrix = np.zeros((len(classes), len(classes) + 1), np.int64)
         self._images = 0
 
-    def add(self, truth: Array, answer: Array) -> None:
-        """Count a picture.
+    def add(self, truth: Array, answer: Array) -> float | None:
+        """Count a picture; return its own mean IoU, None where none of its pixels is judged.
 
         Args:
             truth: Class numbers ``(height, width)``; 255 is not judged.
@@ -80,9 +102,17 @@ class PixelCounts:
         right, given = truth[judged].astype(np.int64), answer[judged].astype(np.int64)
         given[(given < 0) | (given >= count)] = count
         cells = np.bincount(right * (count + 1) + given, minlength=self._matrix.size)
-        self._matrix += cells.reshape(self._matrix.shape)
+        matrix = cells.reshape(self._matrix.shape)
+        self._matrix += matrix
         self._images += 1
+        return Segmentation(classes=self._classes, matrix=matrix, images=1).figures()["miou"]
 
-    def result(self) -> Segmentation:
-        """Return what was counted so far."""
-        return Segmentation(classes=self._classes, matrix=self._matrix.copy(), images=self._images)
+    def result(self, worst: Sequence[AnsweredMask] = ()) -> Segmentation:
+        """Return what was counted so far, with the pictures to show."""
+        return Segmentation(classes=self._classes, matrix=self._matrix.copy(), images=self._images, worst=tuple(worst))
+
+
+def worst_masks(masks: Sequence[AnsweredMask]) -> list[AnsweredMask]:
+    """Return the few of the least IoU, worst first and of equal ones the earlier; those without one are left out."""
+    judged = [(each.miou, each) for each in masks if each.miou is not None]
+    return [each for _, each in sorted(judged, key=lambda pair: pair[0])[:_KEPT]]

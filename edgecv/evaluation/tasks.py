@@ -14,10 +14,10 @@ from edgecv.evaluation.classification import RANKS, classification
 from edgecv.evaluation.detection import detection
 from edgecv.evaluation.localisation import localisation
 from edgecv.evaluation.scenes import Found, Scene, Truth
-from edgecv.evaluation.segmentation import PixelCounts
+from edgecv.evaluation.segmentation import AnsweredMask, PixelCounts, worst_masks
 from edgecv.results import Prediction
 
-__all__ = ["MEASURES", "Measured", "check_labels"]
+__all__ = ["MEASURES", "Measured", "check_labels", "used_classes"]
 
 
 class Measured(Protocol):
@@ -52,6 +52,14 @@ def check_labels(task: str, dataset: Dataset, samples: Sequence[Sample]) -> None
             raise _unsuited(dataset, "one box a picture", "a localiser", sample)
         if task == "segmentation" and sample.mask is None:
             raise _unsuited(dataset, "a mask for each picture", "a segmenter", sample)
+
+
+def used_classes(task: str, samples: Sequence[Sample]) -> set[int] | None:
+    """Return the classes that the labels have; None where only their pixels would tell."""
+    if task == "segmentation":
+        return None
+    pictures = {sample.category for sample in samples if sample.category is not None}
+    return pictures | {box.category for sample in samples for box in sample.boxes}
 
 
 def _unsuited(dataset: Dataset, needed: str, network: str, sample: Sample | None = None) -> DataError:
@@ -89,18 +97,21 @@ def _localisation(answers: Answers, dataset: Dataset) -> Measured:
 
 
 def _detection(answers: Answers, dataset: Dataset) -> Measured:
+    samples: list[Sample] = []
     scenes: list[Scene] = []
     objects = 0
     for sample, prediction in answers:
         # Numbered from 1: COCO's evaluator takes an object of id 0 for none.
         truth = _truth(sample.boxes, first_id=objects + 1)
         objects += len(sample.boxes)
+        samples.append(sample)
         scenes.append(Scene(image=len(scenes), truth=truth, found=_found(prediction, answers.classes)))
-    return detection(scenes, dict(enumerate(dataset.classes)))
+    return detection(scenes, dict(enumerate(dataset.classes)), samples=samples)
 
 
 def _segmentation(answers: Answers, dataset: Dataset) -> Measured:
     counts = PixelCounts(dataset.classes)
+    worst: list[AnsweredMask] = []
     numbers = np.full(1 + max(answers.classes.numbers, default=0), -1, np.int64)
     numbers[list(answers.classes.numbers)] = list(answers.classes.numbers.values())
     for sample, prediction in answers:
@@ -120,8 +131,9 @@ def _segmentation(answers: Answers, dataset: Dataset) -> Measured:
                 f"classes, counted from 0. Mend it; {IGNORED} stands for pixels of no class."
             )
         known = (answer >= 0) & (answer < len(numbers))
-        counts.add(truth, np.where(known, numbers[np.where(known, answer, 0)], -1))
-    return counts.result()
+        answer = np.where(known, numbers[np.where(known, answer, 0)], -1).astype(np.int32)
+        worst = worst_masks([*worst, AnsweredMask(sample=sample, answer=answer, miou=counts.add(truth, answer))])
+    return counts.result(worst)
 
 
 MEASURES: Mapping[str, Callable[[Answers, Dataset], Measured]] = {

@@ -295,6 +295,15 @@ def test_a_threshold_that_limits_the_ap_is_said_and_can_be_lowered(
     )
 
 
+def test_the_worst_pictures_of_a_detector_are_drawn(networks: Any, detection_data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "detector.onnx"
+    edgecv.export(networks.deployable("detector", labels=["thing 1", "thing 2", "thing 3"]), to="onnx", path=path)
+    document = document_of(path, "--data", detection_data, "--plot", tmp_path / "plots")
+    names = ("precision_recall", "per_class", "predictions")
+    assert document["plots"] == [str(tmp_path / "plots" / f"{name}.png") for name in names]
+    assert all(Path(file).is_file() for file in document["plots"])
+
+
 def test_a_network_and_its_artifacts_are_measured_alike(tmp_path: Path) -> None:
     dice = np.random.default_rng(0)
     for number in range(4):

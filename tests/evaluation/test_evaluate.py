@@ -11,7 +11,9 @@ import pytest
 import edgecv
 from edgecv.data.samples import ArraySource, Box, Dataset, DataTask, FileSource, Sample
 from edgecv.errors import ArtifactError, DataError, OptionError, PictureError
+from edgecv.evaluation.detection import Detection
 from edgecv.evaluation.evaluate import evaluate
+from edgecv.evaluation.segmentation import Segmentation
 from edgecv.runtime import Arrays, TensorInfo
 from edgecv.session import Session, load
 
@@ -202,6 +204,57 @@ def test_difficult_and_crowds_of_the_data_are_left_aside() -> None:
         assert [row["objects"] for row in document["per_class"]] == [1, 0]
 
 
+def test_a_class_without_a_box_is_counted_and_has_no_figure() -> None:
+    # Something of class cow is found on picture 0, and nothing of it is there.
+    boxes = [(Box(0, 0, 50, 50, category=0),), (Box(0, 0, 50, 50, category=1),)]
+    samples = numbered(2, (100, 100), boxes=boxes)
+    evaluation = evaluate(detector(), dataset(samples, ["dog", "cat", "cow"], "detection"), samples)
+    document = evaluation.to_json()
+    assert document["per_class"][2] == {
+        "class": "cow",
+        "AP": None,
+        "AP50": None,
+        "AP50_voc11": None,
+        "AR100": None,
+        "objects": 0,
+        "found": 1,
+        "hits": 0,
+    }
+    # The mean is that of the other two.
+    assert [document[name] for name in ("AP", "AP50", "AP50_voc11", "AP50_area")] == pytest.approx([0.5] * 4)
+
+
+def test_a_class_that_is_listed_only_may_be_unknown_to_the_network() -> None:
+    boxes = [(Box(0, 0, 50, 50, category=0),), (Box(0, 0, 50, 50, category=1),)]
+    samples = numbered(2, (100, 100), boxes=boxes)
+    data = dataset(samples, ["dog", "cat", "unicorn"], "detection")
+    document = evaluate(detector(), data, samples).to_json()
+    assert document["AP50"] == pytest.approx(0.5)
+    assert [(row["class"], row["AP50"], row["objects"], row["found"]) for row in document["per_class"]] == [
+        ("dog", pytest.approx(1), 1, 1),
+        ("cat", 0, 1, 1),
+        ("unicorn", None, 0, 0),
+    ]
+    shown = [replace(samples[0], boxes=(Box(0, 0, 50, 50, category=2),))]
+    with pytest.raises(DataError, match="unicorn"):
+        evaluate(detector(), dataset(shown, ["dog", "cat", "unicorn"], "detection"), shown)
+
+
+def test_pictures_without_any_box_have_no_figure() -> None:
+    samples = numbered(2, (100, 100), boxes=[(), ()])
+    document = evaluate(detector(), dataset(samples, ["dog", "cat"], "detection"), samples).to_json()
+    assert [document[name] for name in ("AP", "AP50", "AP50_voc11", "AR100")] == [None] * 4
+    assert [(row["objects"], row["found"]) for row in document["per_class"]] == [(0, 1), (0, 1)]
+
+
+def test_pictures_and_what_was_found_on_them_are_kept_for_plots() -> None:
+    samples = numbered(2, (100, 100), boxes=[(Box(0, 0, 50, 50, category=0),), ()])
+    measured = evaluate(detector(), dataset(samples, ["dog", "cat"], "detection"), samples).measured
+    assert isinstance(measured, Detection)
+    assert [sample for sample, _ in measured.pictures] == samples
+    assert [scene.found.boxes.tolist() for _, scene in measured.pictures] == [[[0, 0, 50, 50]], [[50, 50, 50, 50]]]
+
+
 def test_a_threshold_that_limits_the_ap_is_said_in_one_line() -> None:
     samples = numbered(1, (100, 100), boxes=[(Box(0, 0, 50, 50, category=0),)])
     data = dataset(samples, ["dog", "cat"], "detection")
@@ -229,11 +282,17 @@ def test_a_segmenter_is_measured_at_the_pictures_size() -> None:
     truth[0, 39] = 0
     samples = numbered(1, (20, 40), mask=[ArraySource("mask", truth)])
     data = dataset(samples, ["sky", "ground"], "segmentation")
-    document = evaluate(session("segmentation", {"mask": mask}, labels=["ground", "sky"]), data, samples).to_json()
+    evaluation = evaluate(session("segmentation", {"mask": mask}, labels=["ground", "sky"]), data, samples)
+    document = evaluation.to_json()
     judged = 20 * 36
     assert document["pixel_accuracy"] == pytest.approx((judged - 1) / judged)
     # ground: 399 right, 400 answered; sky: 320 right, 321 there.
     assert document["miou"] == pytest.approx((320 / 321 + 399 / 400) / 2)
+    # Kept for plots, in the data's numbers.
+    assert isinstance(evaluation.measured, Segmentation)
+    (worst,) = evaluation.measured.worst
+    assert worst.miou == pytest.approx(document["miou"])
+    assert (worst.answer == np.repeat([[0] * 20 + [1] * 20], 20, axis=0)).all()
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,23 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from edgecv.errors import MissingExtraError, OptionError, OutputError
+from edgecv.evaluation.average_precision import ClassPrecision, eleven_points
 from edgecv.evaluation.classification import classification
-from edgecv.evaluation.detection import detection
+from edgecv.evaluation.coco import CocoFigures
+from edgecv.evaluation.detection import Detection, detection
 from edgecv.evaluation.evaluate import Evaluation
 from edgecv.evaluation.localisation import localisation
-from edgecv.evaluation.plots import check_plot_path, draw_evaluation
+from edgecv.evaluation.plots import _curves, check_plot_path, draw_evaluation
 from edgecv.evaluation.scenes import Scene
 from edgecv.evaluation.segmentation import PixelCounts
 
@@ -74,6 +77,53 @@ def test_a_file_gets_all_panels(classes: int, make_scenes: Callable[..., list[Sc
     assert draw_evaluation(Evaluation(task="detection", measured=measured), path) == [path]
     with Image.open(path) as image:
         assert image.size == (1680, 720)
+
+
+def test_curves_are_named_whatever_their_class_is_called_and_however_it_was_found() -> None:
+    # One of two cats is found after a false alarm, no dog, and nothing of the last class is there.
+    names = {0: "_cat", 1: "$dog$", 2: "nothing"}
+    axes = curves([(0, 1, [False, True]), (1, 1, []), (2, 0, [False])], names)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["_cat 0.500", "$dog$ 0.000"]
+    assert not any(text.get_parse_math() for text in axes.get_legend().get_texts())
+    cat, dog = axes.lines
+    assert (cat.get_xdata().tolist(), cat.get_ydata().tolist()) == ([0, 0, 1], [0, 0, 0.5])
+    assert (dog.get_xdata().tolist(), dog.get_ydata().tolist()) == ([0], [0])
+
+
+def test_of_many_classes_the_mean_is_drawn_too() -> None:
+    # Of 11 classes with 2 objects each, 10 are found wholly without a false alarm; of the last one, half.
+    kinds = [(number, 2, [True, True]) for number in range(10)] + [(10, 2, [True])]
+    axes = curves(kinds, {number: f"class {number}" for number in range(11)})
+    *each, mean = axes.lines
+    assert len(each) == 11
+    expected = np.where(np.linspace(0, 1, 101) <= 0.5, 1, 10 / 11)
+    np.testing.assert_allclose(mean.get_ydata(), expected)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "mean of all classes, of the largest from there on"
+    ]
+
+
+def curves(classes: Sequence[tuple[int, int, Sequence[bool]]], names: dict[int, str]) -> Any:
+    """Draw curves of classes by number, objects, and whether each detection is a hit, best first."""
+    precisions = []
+    for category, objects, verdicts in classes:
+        hits, found = np.cumsum(verdicts, dtype=int), np.arange(1, len(verdicts) + 1)
+        precisions.append(
+            ClassPrecision(
+                category=category,
+                objects=objects,
+                found=len(verdicts),
+                hits=sum(verdicts),
+                recall=hits / objects if objects else np.zeros(0),
+                precision=hits / found if objects else np.zeros(0),
+                at_11_points=eleven_points(hits, found, objects) if objects else None,
+                area=None,
+            )
+        )
+    coco = CocoFigures(overall={}, classes={})
+    axes = Figure().subplots()
+    _curves(axes, Detection(classes=names, coco=coco, precisions=tuple(precisions), images=1))
+    return axes
 
 
 def test_a_confusion_matrix_is_dark_where_answers_are(tmp_path: Path) -> None:
