@@ -113,7 +113,8 @@ def write_nuclei(folder: Path, *, tile: int = TILE) -> Path:
 
 def _starts(first: int, last: int, step: int) -> list[int]:
     count = -(-(last - first) // step) + 1
-    return np.rint(np.linspace(first, last, count)).astype(int).tolist()
+    starts: list[int] = np.rint(np.linspace(first, last, count)).astype(int).tolist()
+    return starts
 
 
 @click.command()
