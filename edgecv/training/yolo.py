@@ -29,8 +29,6 @@ _IGNORED_SHARE = 0.5
 _GRID_NO_OBJECT = 0.5
 # In 0…1 of the input; keeps logarithms of padding finite.
 _LEAST_SIDE = 1e-6
-# Of tw and th where overlaps are measured: e^20 times its anchor is larger than every picture, and finite.
-_LARGEST_EXPONENT = 20.0
 
 
 def yolo_v3_losses(
@@ -269,8 +267,8 @@ class YoloLoss(keras.losses.Loss):  # type: ignore[misc]
         origins = ops.stack([across, down], axis=-1)[:, :, None]
         anchors = constant(self._anchors[self._own.start : self._own.stop], ops)
         centres = (ops.sigmoid(numbers[..., :2]) + origins) / grid
-        halves = ops.exp(ops.minimum(numbers[..., 2:4], _LARGEST_EXPONENT)) * anchors / grid / 2
-        found = ops.stop_gradient(ops.reshape(corners(centres, halves, ops), (batch, -1, 4)))
+        halves = ops.exp(numbers[..., 2:4]) * anchors / grid / 2
+        found = ops.reshape(corners(centres, halves, ops), (batch, -1, 4))
         common = intersections(truth[..., :4], found)
         own = areas(found)[:, None]
         union = areas(truth[..., :4])[..., None] + own - common

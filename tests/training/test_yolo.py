@@ -108,7 +108,7 @@ def random_truth(rng: np.random.Generator, pictures: int, objects: int, classes:
     category = rng.integers(0, classes, (pictures, objects, 1)).astype("float64")
     truth = np.concatenate([np.clip(centres - sides, 0, 1), np.clip(centres + sides, 0, 1), category], axis=-1)
     truth[:, 1, :4] = truth[:, 0, :4]
-    truth[:, -1] = PADDING
+    truth[:, -1, 4] = -1
     truth[:, -2, 4] = CROWD
     return truth.astype("float32")
 
