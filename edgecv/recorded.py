@@ -7,6 +7,8 @@ them again. Their sha256 is stored, because another release of Pillow might resi
 import base64
 import contextlib
 import hashlib
+import itertools
+import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -217,13 +219,13 @@ def _recorded(values: Array, *, whole: bool) -> list[dict[str, Any]]:
     """Return what is stored of an output's values ``(cases, …)``, one document a case."""
     flat = values.reshape(len(values), -1)
     if flat.dtype.kind in "iu" and not whole:
-        return _packed(flat)
-    step = 1 if whole else -(-flat.shape[1] // _MOST_VALUES)
+        return _packed(flat, values.shape[1:])
+    step = 1 if whole else _step(-(-flat.shape[1] // _MOST_VALUES), values.shape[1:])
     return [{"dtype": flat.dtype.name, "step": step, "values": _text(_little(row[::step]))} for row in flat]
 
 
-def _packed(flat: Array) -> list[dict[str, Any]]:
-    """Store class numbers ``(cases, count)`` compressed, at the smallest step at which each case is small enough."""
+def _packed(flat: Array, sides: Sequence[int]) -> list[dict[str, Any]]:
+    """Store whole numbers ``(cases, count)`` compressed, at the smallest step at which each case is small enough."""
     fits = flat.min(initial=0) >= 0 and flat.max(initial=0) <= np.iinfo(np.uint8).max
     small = flat.astype(np.uint8) if fits else flat
     step = 1
@@ -232,10 +234,17 @@ def _packed(flat: Array) -> list[dict[str, Any]]:
         largest = max(map(len, packed))
         if largest <= _MOST_PACKED:
             break
-        # Odd, so that it does not look at the same columns of a mask in every row.
-        step = max(step + 2, step * largest // _MOST_PACKED | 1)
+        step = _step(max(step + 1, step * largest // _MOST_PACKED), sides)
     about = {"dtype": flat.dtype.name, "step": step, "packed": small.dtype.name}
     return [{**about, "values": _text(each)} for each in packed]
+
+
+def _step(least: int, sides: Sequence[int]) -> int:
+    """Return the smallest step from ``least`` on that shares no factor with a side.
+
+    Any other would look at the same columns in every row, or at the same classes of every pixel.
+    """
+    return next(step for step in itertools.count(least) if all(math.gcd(step, side) == 1 for side in sides))
 
 
 def _little(values: Array) -> bytes:
