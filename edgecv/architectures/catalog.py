@@ -383,7 +383,7 @@ SSD_TINY = Architecture(
     input_shape=(160, 160, 3),
     task="detection",
     classes=10,
-    parameters=205_560,
+    parameters=242_680,
     reference=(
         'edgecv; the parts are those of Liu, Anguelov, Erhan, Szegedy, Reed, Fu, Berg, "SSD: Single Shot MultiBox '
         'Detector", 2015, https://arxiv.org/abs/1512.02325, section 2.1'

@@ -19,7 +19,7 @@ _BOXES = (3, 6, 6, 6, 6, 6)
 _EXTRA = ((256, 512), (128, 256), (128, 256), (64, 128))
 
 # ssd_tiny: (filters, stride) of its convolutions; the numbers of maps tell behind which of them a map is taken.
-_TINY_BODY = ((16, 2), (32, 2), (32, 1), (64, 2), (64, 1))
+_TINY_BODY = ((16, 2), (32, 2), (32, 1), (64, 2), (64, 1), (64, 1))
 _TINY_BOXES = 6
 
 

@@ -38,8 +38,8 @@ def test_an_object_gets_every_anchor_above_half_and_its_best_one_in_any_case() -
 
 
 def test_the_object_whose_best_anchor_it_is_goes_before_a_larger_overlap() -> None:
-    # The first object overlaps the second anchor by 0.48 / 0.52 and the first by 0.42 / 0.58, above a half; but that one
-    # is all that the second, small object has.
+    # The first object overlaps the second anchor by 0.48 / 0.52 and the first by 0.42 / 0.58, above a half; but
+    # that one is all that the second, small object has.
     anchors = ops.convert_to_tensor([(0, 0, 0.5, 0.5), (0.1, 0, 0.6, 0.5)])
     batch = ops.convert_to_tensor([[(0.08, 0, 0.58, 0.5, 1), (0, 0, 0.09, 0.1, 3)]])
     rows, positive, _ = match(batch, anchors)

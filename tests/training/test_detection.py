@@ -1,0 +1,215 @@
+"""Detectors that learn: small real runs against a floor, what they take over, and what data can do wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import edgecv
+from edgecv.data.reading import open_data
+from edgecv.data.samples import ArraySource, Box, Dataset, Sample
+from edgecv.decoders import Ssd, YoloGrid, YoloV3
+from edgecv.errors import DataError, OptionError, TrainingError
+from edgecv.evaluation.evaluate import evaluate
+from edgecv.keras_session import keras_session
+from edgecv.models import open_model
+from edgecv.preprocess import Fit
+from edgecv.registry import load_architecture
+from edgecv.training.detection import DetectionTask
+from edgecv.training.measuring import MEASURED
+from edgecv.training.run_data import RunData
+from edgecv.training.running import RunResult
+from edgecv.training.settings import Settings
+from edgecv.training.takeover import built
+
+_SIZE = (96, 96)
+
+
+def run_data(*samples: Sample, classes: tuple[str, ...] = ("cat", "dog")) -> RunData:
+    dataset = Dataset(path="data", format="csv", task="detection", classes=classes, samples=samples)
+    return RunData(dataset=dataset, parts={"train": samples, "val": (), "test": ()})
+
+
+def sample(*boxes: Box, size: tuple[int, int] = (192, 192)) -> Sample:
+    return Sample(picture=ArraySource(f"picture of {len(boxes)}", np.zeros((*size, 3), np.uint8)), boxes=boxes)
+
+
+def task_with(data: RunData, architecture: str = "ssd_tiny", **options: Any) -> DetectionTask:
+    settings = Settings(architecture=architecture, data="data", input_size=_SIZE, **options)
+    task = DetectionTask(data, settings)
+    task.network(load_architecture(architecture), None)
+    return task
+
+
+def test_ssd_learns_real_digits_and_answers_alike_in_every_format(
+    detector: RunResult, scenes_data: Path, tmp_path: Path
+) -> None:
+    assert detector.evaluation is not None
+    figures = detector.evaluation.to_json()
+    assert figures["AP50"] > 0.6
+    assert detector.document["best"]["val_AP50"] > 0.6
+    dataset = open_data(str(scenes_data))
+    samples = dataset.of_part("test")
+    deployable = edgecv.deploy(open_model(str(detector.path)), nms=MEASURED)
+    for name in ("onnx", "tflite"):
+        path = tmp_path / f"detector.{name}"
+        edgecv.export(deployable, to=name, path=path)
+        measured = evaluate(edgecv.load(path), dataset, samples).to_json()
+        assert measured["AP"] == pytest.approx(figures["AP"], abs=1e-3)
+        assert measured["AP50"] == pytest.approx(figures["AP50"], abs=1e-3)
+
+
+def test_a_compiled_session_answers_as_the_deployable_does(detector: RunResult) -> None:
+    deployable = edgecv.deploy(open_model(str(detector.path)), nms=MEASURED, batch=None)
+    pictures = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in sorted(deployable.pictures)[:3]])
+    traced = keras_session(deployable, compiled=True).run(pictures)
+    plain = deployable.run(pictures)
+    assert list(traced) == list(plain)
+    for name, values in plain.items():
+        np.testing.assert_allclose(traced[name], values, atol=1e-5)
+
+
+def test_yolo_learns_at_several_sizes_with_anchors_of_the_data(scenes_data: Path, tmp_path: Path) -> None:
+    settings = Settings(
+        architecture="yolo_v3_tiny",
+        data=str(scenes_data),
+        input_size=_SIZE,
+        epochs=8,
+        batch=8,
+        warmup=1,
+        multi_scale=(64, 128),
+    )
+    result = edgecv.train(settings, tmp_path / "yolo")
+    assert result.evaluation is not None
+    assert result.evaluation.to_json()["AP50"] > 0.25
+    decoder = open_model(str(result.path)).edgecv_info.decoder
+    assert isinstance(decoder, YoloV3)
+    sizes = [side for scale in decoder.anchors for anchor in scale for side in anchor]
+    # Digits are 20 to 35 pixels of 96, and few of them are narrow.
+    assert 15 < min(sizes) <= max(sizes) < 40
+
+
+def test_a_grid_of_boxes_learns_on_a_classifier(scenes_data: Path, tmp_path: Path) -> None:
+    settings = Settings(
+        architecture="fashion_cnn", data=str(scenes_data), input_size=_SIZE, epochs=8, batch=16, learning_rate=3e-3
+    )
+    result = edgecv.train(settings, tmp_path / "grid")
+    assert result.document["task"] == "detection"
+    assert result.evaluation is not None
+    assert result.evaluation.to_json()["AP50"] > 0.2
+    assert isinstance(open_model(str(result.path)).edgecv_info.decoder, YoloGrid)
+
+
+def test_the_default_range_of_sizes_runs(scenes_data: Path, tmp_path: Path) -> None:
+    rows = scenes_data.read_text().splitlines()
+    kept = [row for row in rows[1:] if row.split(",")[0] in ("train_000.png", "train_001.png", "train_002.png")]
+    small = tmp_path / "few.csv"
+    small.write_text("\n".join([rows[0], *(f"{scenes_data.parent}/{row}" for row in kept)]) + "\n")
+    settings = Settings(
+        architecture="yolo_v3_tiny",
+        data=str(small),
+        input_size=(320, 320),
+        epochs=1,
+        batch=2,  # two steps
+        anchors="default",
+        multi_scale=(320, 608),
+        split=(1.0, 0.0, 0.0),
+    )
+    result = edgecv.train(settings, tmp_path / "run")
+    assert np.isfinite(result.history[-1]["loss"])
+    assert result.document["best"]["AP50"] >= 0  # of the training part: there is no other
+
+
+def test_other_classes_keep_the_body_and_the_boxes_and_get_new_class_scores() -> None:
+    architecture = load_architecture("ssd_tiny")
+    base = architecture.build(classes=10)
+    for variable in base.trainable_variables:
+        variable.assign(keras.random.normal(variable.shape, seed=1))
+    network = built(architecture, base, input_size=_SIZE, classes=3)
+    taken = {variable.path: variable for variable in network.weights}
+    for variable in base.weights:
+        same = variable.shape == taken[variable.path].shape
+        assert same == ("_class_conv" not in variable.path)
+        if same:
+            np.testing.assert_array_equal(np.asarray(variable), np.asarray(taken[variable.path]))
+
+
+def test_another_network_is_not_taken_over() -> None:
+    base = load_architecture("ssd_mobilenet_v2").build(input_size=_SIZE, classes=3)
+    with pytest.raises(TrainingError) as caught:
+        built(load_architecture("ssd_tiny"), base, input_size=_SIZE, classes=3)
+    assert str(caught.value) == (
+        "'ssd_mobilenet_v2' is no ssd_tiny: 'conv0_conv/kernel' is missing there or of another shape. "
+        "Name its own architecture, or start from other weights."
+    )
+
+
+def test_classes_without_a_box_and_boxes_below_a_pixel_are_counted() -> None:
+    # At 96 x 96 a side of 1.5 pixels of 192 is 0.75.
+    data = run_data(sample(Box(0, 0, 50, 50, 0), Box(10, 10, 11.5, 60, 0)), classes=("cat", "dog", "eel"))
+    assert task_with(data).notes(_SIZE) == (
+        "classes without a box in the training part cannot be learnt: 'dog', 'eel'",
+        "1 boxes of the training part are less than a pixel wide or high at 96x96: they are left out",
+    )
+
+
+def test_small_boxes_are_left_out_and_crowds_and_difficult_ones_do_not_count() -> None:
+    from edgecv.pictures import place
+
+    boxes = (
+        Box(0, 0, 96, 96, 1),
+        Box(0, 0, 1, 50, 0),
+        Box(0, 0, 20, 20, 1, crowd=True),
+        Box(8, 8, 30, 30, 0, extra={"difficult": "1"}),
+    )
+    task = task_with(run_data(sample(*boxes)))
+    found = task.targets(sample(*boxes), place(Fit(mode="stretch"), (192, 192), _SIZE))
+    assert found["boxes"].tolist() == [[0, 0, 48, 48], [0, 0, 10, 10], [4, 4, 15, 15]]
+    assert found["box_categories"].tolist() == [1, -2, -2]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options", "message"),
+    [
+        ("ssd_tiny", {"multi_scale": (64, 96)}, "multi-scale is for YOLO, and the anchors of ssd_tiny follow a rule."),
+        ("ssd_tiny", {"anchors": "default"}, "anchors is for YOLO, and the anchors of ssd_tiny follow a rule."),
+        ("yolo_v3_tiny", {"class_loss": "focal"}, "class-loss is for SSD, and yolo_v3_tiny learns as YOLO."),
+    ],
+)
+def test_settings_of_the_other_kind_are_one_line(architecture: str, options: Any, message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        task_with(run_data(sample(Box(0, 0, 50, 50, 0))), architecture, **options)
+    assert str(caught.value) == f"{message} Leave it out."
+
+
+def test_anchors_of_another_number_are_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "anchors.json"
+    file.write_text(json.dumps({"anchors": [[10, 10], [20, 20]]}))
+    with pytest.raises(OptionError) as caught:
+        task_with(run_data(sample(Box(0, 0, 50, 50, 0))), "yolo_v3_tiny", anchors=str(file))
+    assert str(caught.value) == (f"anchors {str(file)!r} are 2, and yolo_v3_tiny has 6. Find as many with --count 6.")
+
+
+def test_fewer_boxes_than_anchors_are_one_line() -> None:
+    with pytest.raises(DataError, match=r"^.* 1 .* 6 .*$"):
+        task_with(run_data(sample(Box(0, 0, 50, 50, 0))), "yolo_v3_tiny")
+
+
+def test_data_without_boxes_are_one_line() -> None:
+    with pytest.raises(DataError) as caught:
+        DetectionTask(run_data(sample()), Settings(architecture="ssd_tiny", data="data"))
+    assert str(caught.value) == "'data' (csv) has no boxes: it cannot teach detection."
+
+
+@pytest.mark.parametrize(("loss", "activation"), [("auto", "softmax"), ("focal", "softmax")])
+def test_the_class_loss_is_chosen(loss: Any, activation: str) -> None:
+    task = task_with(run_data(sample(Box(0, 0, 50, 50, 0))), class_loss=loss)
+    (_, _), (classes, weight) = task.losses().values()
+    assert weight == 1.0
+    assert classes.balance == ("hard-negatives" if loss == "auto" else "focal")
+    assert isinstance(classes.decoder, Ssd)
+    assert classes.decoder.activation == activation
