@@ -55,7 +55,12 @@ _OF_FILES = frozenset({"predictions", "ground_truth", "plot", "save", "as_json"}
 @click.option("--skip-broken", is_flag=True, help="Go on without labels and pictures that are broken.")
 @click.option("--predictions", type=click.Path(path_type=Path), metavar="FILE.json", help="COCO results to measure.")
 @click.option("--ground-truth", type=click.Path(path_type=Path), metavar="FILE.json", help="COCO instances for them.")
-@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.png|DIR", help="Draw the figures.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png|DIR",
+    help="Draw the figures; of detectors and segmenters also the worst answers.",
+)
 @click.option("--save", type=click.Path(path_type=Path), metavar="FILE.json", help="Write the JSON document, too.")
 @device_option
 @threads_option

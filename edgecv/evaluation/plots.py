@@ -14,7 +14,8 @@ from edgecv.evaluation.classification import Classification
 from edgecv.evaluation.detection import Detection
 from edgecv.evaluation.evaluate import Evaluation
 from edgecv.evaluation.localisation import Localisation
-from edgecv.evaluation.prediction_plot import WIDTH, PredictionPlot, prediction_plot
+from edgecv.evaluation.picture_grid import WIDTH, PictureGrid
+from edgecv.evaluation.prediction_plot import prediction_plot
 from edgecv.evaluation.segmentation import Segmentation
 from edgecv.extras import require
 from edgecv.files import replace_whole
@@ -118,7 +119,7 @@ def _panels(evaluation: Evaluation) -> dict[str, Panel]:
     raise OptionError(f"There is no plot for the task {evaluation.task!r}.")
 
 
-def _draw(panels: Sequence[Panel], path: Path, predictions: PredictionPlot | None = None) -> None:
+def _draw(panels: Sequence[Panel], path: Path, predictions: PictureGrid | None = None) -> None:
     """Draw panels side by side, and the predictions below them."""
     # Not pyplot: it would keep every figure and ask for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg

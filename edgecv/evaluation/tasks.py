@@ -131,7 +131,7 @@ def _segmentation(answers: Answers, dataset: Dataset) -> Measured:
                 f"classes, counted from 0. Mend it; {IGNORED} stands for pixels of no class."
             )
         known = (answer >= 0) & (answer < len(numbers))
-        answer = np.where(known, numbers[np.where(known, answer, 0)], -1).astype(np.int32)
+        answer = np.where(known, numbers[np.where(known, answer, 0)], -1).astype(np.int16)
         worst = worst_masks([*worst, AnsweredMask(sample=sample, answer=answer, miou=counts.add(truth, answer))])
     return counts.result(worst)
 
