@@ -83,6 +83,19 @@ def _localiser() -> Any:
     return network
 
 
+def _segmenter() -> Any:
+    """Scores of pixels at half of the input's size, from a fine and a coarse map."""
+    image = keras.Input((32, 40, 3), name="image")
+    x = layers.Conv2D(8, 3, 2, padding="same", use_bias=False, name="stem")(image)
+    fine = layers.ReLU(name="stem_relu")(layers.BatchNormalization(name="stem_bn")(x))
+    coarse = layers.Conv2D(12, 3, 2, padding="same", activation="relu", name="coarse")(fine)
+    coarse = layers.UpSampling2D(2, interpolation="bilinear", name="up")(coarse)
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="both")(layers.Concatenate()([fine, coarse]))
+    network = keras.Model(image, layers.Conv2D(5, 1, name="scores")(x), name="segmenter")
+    network.edgecv_info = ModelInfo(name="segmenter", task="segmentation")
+    return network
+
+
 def _detector() -> Any:
     """Two layers of anchors, SSD's encoding, class scores with a background."""
     image = keras.Input((32, 48, 3), name="image")
@@ -123,6 +136,7 @@ NETWORKS: dict[str, tuple[Callable[[], Any], str]] = {
     "multilabel": (_multilabel, "tf"),
     "two_outputs": (_two_outputs, "0-1"),
     "localiser": (_localiser, "0-1"),
+    "segmenter": (_segmenter, "torch"),
     "detector": (_detector, "tf"),
 }
 

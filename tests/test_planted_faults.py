@@ -31,14 +31,14 @@ Fault = tuple[str, Deployable]
 
 TOLERANCE = 1e-4  # of the contract, float32
 FORMATS = ("onnx", "tflite")
-NAMES = ("lenet5", "separable", "residual", "multilabel", "two_outputs", "localiser", "detector")
-# 2 formats x 7 networks x 12: at least 168 faults that matter.
+NAMES = ("lenet5", "separable", "residual", "multilabel", "two_outputs", "localiser", "segmenter", "detector")
+# 2 formats x 8 networks x 12: at least 192 faults that matter.
 FEWEST = 12
 
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize(
-    "name", ["lenet5", "separable", "residual", "multilabel", "two_outputs", "localiser", "detector"]
+    "name", ["lenet5", "separable", "residual", "multilabel", "two_outputs", "localiser", "segmenter", "detector"]
 )
 def test_every_fault_that_matters_fails(name: str, form: str, networks: Any, tmp_path: Path) -> None:
     sound = networks.deployable(name)
