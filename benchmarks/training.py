@@ -103,15 +103,15 @@ def _figures(session: edgecv.Session, dataset: Dataset, samples: Sequence[Sample
 _FIGURES = ("top1", "top5", "mean_iou", "iou50", "class_accuracy", "objectness_accuracy", "AP", "AP50", "AR100")
 
 
-def record(case: str, rows: Iterable[Row]) -> None:
-    """Put the rows of a case into the CSV file, in place of its old ones."""
+def record(case: str, rows: Iterable[Row], path: Path = _CSV) -> None:
+    """Put the rows of a case into a CSV file, in place of its old ones."""
     old: list[Row] = []
-    if _CSV.exists():
-        with _CSV.open(newline="") as file:
+    if path.exists():
+        with path.open(newline="") as file:
             old = [row for row in csv.DictReader(file) if row["case"].split(" ")[0] != case]
     where = machine()
     every = [*old, *({**row, **where} for row in rows)]
-    with replace_whole(_CSV) as temporary, temporary.open("w", newline="") as file:
+    with replace_whole(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(every[-1]))
         writer.writeheader()
         writer.writerows(every)
@@ -222,12 +222,12 @@ def localiser(runs: Path) -> None:
         nms=Nms(score_threshold=0.01, iou_threshold=0.3, class_agnostic=True),
     )
     record("localiser", rows)
-    draw(edgecv.load(runs / "localiser_scenes.onnx"), [scenes.samples[3], scenes.samples[5]])
+    draw(edgecv.load(runs / "localiser_scenes.onnx"), [scenes.samples[3], scenes.samples[5]], _DRAWN)
 
 
-def draw(session: edgecv.Session, samples: Sequence[Sample], *, gap: int = 10) -> None:
+def draw(session: edgecv.Session, samples: Sequence[Sample], path: Path, *, score: float = 0.5, gap: int = 10) -> None:
     """Draw what is found in scenes side by side, each in one pass."""
-    session.set_thresholds(score=0.5)
+    session.set_thresholds(score=score)
     pictures = [sample.picture.read() for sample in samples]
     sheets = [annotate(each, session.predict_pictures([each])[0]) for each in pictures]
     whole = Image.new("RGB", (sum(sheet.width + gap for sheet in sheets) - gap, sheets[0].height), "white")
@@ -235,7 +235,7 @@ def draw(session: edgecv.Session, samples: Sequence[Sample], *, gap: int = 10) -
     for sheet in sheets:
         whole.paste(sheet, (left, 0))
         left += sheet.width + gap
-    with replace_whole(_DRAWN) as temporary:
+    with replace_whole(path) as temporary:
         whole.save(temporary, format="PNG")
 
 

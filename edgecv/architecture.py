@@ -45,6 +45,8 @@ class Architecture:
             where the network has none. The builder of one that has takes ``auxiliary``.
         heads: Detectors and segmenters: patterns (`fnmatch`) of the names of layers that give the outputs. They are
             made anew for other classes; all others are taken over from a trained network.
+        transfers: Whether its published weights are a good start for other data: training then begins with them unless
+            it is told otherwise.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Architecture:
     minimum: int = 32
     auxiliary_weight: float | None = None
     heads: tuple[str, ...] = ()
+    transfers: bool = True
 
     def is_head(self, layer: str) -> bool:
         """Tell whether a layer of this name gives an output."""

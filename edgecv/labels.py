@@ -8,7 +8,7 @@ from edgecv.errors import OptionError
 __all__ = ["builtin_labels", "read_labels"]
 
 # Files of edgecv/data; their origins stand beside them.
-_BUILTIN = ("coco", "everyday", "imagenet", "selfie", "voc")
+_BUILTIN = ("coco", "digits", "everyday", "imagenet", "selfie", "voc")
 
 
 def read_labels(path: Path, expected: int | None = None) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ def builtin_labels(name: str) -> tuple[str, ...]:
     """Return a label list that ships with edgecv, without the background but for masks, where it is class 0.
 
     Args:
-        name: ``imagenet`` (1000 names), ``coco`` (80), ``everyday`` (the 23 of ``ssd_mobilenet_v2``); of masks
+        name: ``imagenet`` (1000 names), ``coco`` (80), ``digits`` (10), ``everyday`` (the 23 of ``ssd_mobilenet_v2``); of masks
             ``selfie`` (2) or ``voc`` (21).
 
     Raises:

@@ -30,7 +30,7 @@ def test_voc_labels_are_those_of_masks() -> None:
 
 @pytest.mark.parametrize("name", ["cocoa", "../photos/LICENSES"])
 def test_unknown_builtin_labels_are_refused(name: str) -> None:
-    message = f"No built-in labels {name!r}. Known: coco, everyday, imagenet, selfie, voc."
+    message = f"No built-in labels {name!r}. Known: coco, digits, everyday, imagenet, selfie, voc."
     with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
         builtin_labels(name)
 

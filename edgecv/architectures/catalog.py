@@ -42,6 +42,7 @@ __all__ = [
     "SE_GOOGLENET",
     "SE_RESNET50",
     "SSD_MOBILENET_V2",
+    "SSD_TINY",
     "VGG16",
     "VGG19",
     "XCEPTION",
@@ -383,7 +384,7 @@ SSD_TINY = Architecture(
     input_shape=(160, 160, 3),
     task="detection",
     classes=10,
-    parameters=242_680,
+    parameters=208_568,
     reference=(
         'edgecv; the parts are those of Liu, Anguelov, Erhan, Szegedy, Reed, Fu, Berg, "SSD: Single Shot MultiBox '
         'Detector", 2015, https://arxiv.org/abs/1512.02325, section 2.1'
@@ -396,7 +397,10 @@ SSD_TINY = Architecture(
         order="xywh",
         activation="softmax",
     ),
+    labels="digits",
+    weights=("digits", "random"),
     heads=("map*_box_conv", "map*_class_conv"),
+    transfers=False,  # ten digits in grey are no start for photos
 )
 VGG16 = Architecture(
     name="vgg16",

@@ -1,4 +1,4 @@
-"""SSD: a single-shot detector on MobileNetV2, with BatchNorm folded into biases, and a small one for microcontrollers."""
+"""SSD: a single-shot detector on MobileNetV2, BatchNorm folded into biases, and a small one for microcontrollers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +18,9 @@ _BOXES = (3, 6, 6, 6, 6, 6)
 # Extra maps behind the backbone: filters of the 1 × 1 convolution, then of the 3 × 3 one at stride 2.
 _EXTRA = ((256, 512), (128, 256), (128, 256), (64, 128))
 
-# ssd_tiny: (filters, stride) of its convolutions; the numbers of maps tell behind which of them a map is taken.
+# ssd_tiny: (filters, stride) of the convolutions up to its first map, filters of the extra maps as above.
 _TINY_BODY = ((16, 2), (32, 2), (32, 1), (64, 2), (64, 1), (64, 1))
+_TINY_EXTRA = ((32, 64), (32, 48))
 _TINY_BOXES = 6
 
 
@@ -102,13 +103,13 @@ def ssd_tiny(input_shape: tuple[int, int, int] = (160, 160, 3), *, classes: int 
     for index, (filters, stride) in enumerate(_TINY_BODY):
         x = _normalized(x, filters, 3, stride, name=f"conv{index}")
     maps = [x]
-    x = _normalized(x, 96, 3, 2, name="map1_down")
+    x = _normalized(x, 64, 3, 2, name="map1_down")
     x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="map1_depthwise")(x)
-    x = _normalized(x, 96, 1, 1, name="map1_mix")
+    x = _normalized(x, 64, 1, 1, name="map1_mix")
     maps.append(x)
-    for index in (2, 3):
-        x = _normalized(x, 32, 1, 1, name=f"map{index}_narrow")
-        x = _normalized(x, 64, 3, 2, name=f"map{index}_wide")
+    for index, (narrow, wide) in enumerate(_TINY_EXTRA, start=2):
+        x = _normalized(x, narrow, 1, 1, name=f"map{index}_narrow")
+        x = _normalized(x, wide, 3, 2, name=f"map{index}_wide")
         maps.append(x)
     boxes, scores = [], []
     for index, features in enumerate(maps):

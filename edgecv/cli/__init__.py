@@ -22,7 +22,7 @@ __all__ = ["cli", "main"]
 # Command → where it is, and what it does in one line.
 _COMMANDS = {
     "build": ("edgecv.cli.build:build", "Build a network by name and save it as a .keras file."),
-    "data": ("edgecv.cli.data:data", "Look at labelled data, and convert them."),
+    "data": ("edgecv.cli.data:data", "Look at labelled data, convert them, and find anchors in them."),
     "doctor": ("edgecv.cli.doctor:doctor", "Say what is installed, what clashes, which devices work, what to do."),
     "evaluate": ("edgecv.cli.evaluate:evaluate", "Measure a network or an artifact on labelled pictures."),
     "export": ("edgecv.cli.export:export", "Export a network to device formats, verified on pictures."),

@@ -24,6 +24,7 @@ from edgecv.cli.model_options import (
 
 if TYPE_CHECKING:
     from edgecv.data.samples import Dataset, Sample
+    from edgecv.deployable import Deployable
     from edgecv.evaluation.evaluate import Evaluation
     from edgecv.session import Session
     from edgecv.training.settings import Settings
@@ -285,8 +286,21 @@ def _open_network(options: Mapping[str, Any]) -> "Session":
         deployable = make_deployable(options["model"], {**options, "input_dtype": "uint8", "batch": 0, "resize": None})
         for note in deployable.notes:
             warn(note)
+        if options["score_threshold"] is None:
+            deployable = _unlimited(deployable)
         with quiet_frameworks():
             return keras_session(deployable, device=options["device"])
+
+
+def _unlimited(deployable: "Deployable") -> "Deployable":
+    """Return a detector whose score threshold, which nobody has asked for, does not limit its AP."""
+    from edgecv.evaluation.evaluate import LIMITING_SCORE
+
+    head = deployable.detection
+    if head is None or head.nms is None:
+        return deployable
+    nms = dataclasses.replace(head.nms, score_threshold=LIMITING_SCORE)
+    return dataclasses.replace(deployable, detection=dataclasses.replace(head, nms=nms))
 
 
 def _flag(name: str) -> str:

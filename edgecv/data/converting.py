@@ -16,7 +16,7 @@ from typing import Any, Literal, cast, get_args
 
 from PIL import Image
 
-from edgecv.data.picture_files import picture_size
+from edgecv.data.sample_sizes import sample_size
 from edgecv.data.samples import Dataset, FileSource, Sample
 from edgecv.data.statistics import count_parts
 from edgecv.data.writers.base import Page, Writer
@@ -157,7 +157,7 @@ def _check_free(output: Path, dataset: Dataset, *, force: bool) -> None:
 
 def _pages(samples: Sequence[Sample], writer: Writer) -> list[Page]:
     taken: set[tuple[str, str]] = set()
-    return [Page(sample, _free_name(sample, writer, taken), _size(sample)) for sample in samples]
+    return [Page(sample, _free_name(sample, writer, taken), sample_size(sample)) for sample in samples]
 
 
 def _free_name(sample: Sample, writer: Writer, taken: set[tuple[str, str]]) -> str:
@@ -174,15 +174,6 @@ def _free_name(sample: Sample, writer: Writer, taken: set[tuple[str, str]]) -> s
         name = f"{stem}-{number}"
     taken.add((folder, name.casefold()))
     return name + suffix
-
-
-def _size(sample: Sample) -> tuple[int, int]:
-    if sample.size is not None:
-        return sample.size
-    if isinstance(sample.picture, FileSource):
-        return picture_size(sample.picture.path)
-    picture = sample.picture.read()
-    return picture.height, picture.width
 
 
 def _place(sample: Sample, path: Path, *, link: bool) -> None:

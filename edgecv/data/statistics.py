@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from edgecv.data.mask_files import IGNORED
-from edgecv.data.picture_files import picture_size
-from edgecv.data.samples import PARTS, ArraySource, Dataset, FileSource, Sample
+from edgecv.data.sample_sizes import sample_size
+from edgecv.data.samples import PARTS, Dataset, Sample
 from edgecv.data.threads import in_threads
 
-__all__ = ["Quantiles", "Statistics", "count", "count_parts", "size_of"]
+__all__ = ["Quantiles", "Statistics", "count", "count_parts"]
 
 _QUANTILES = {"min": 0.0, "p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 
@@ -137,20 +137,11 @@ class _Look:
 
 
 def _look(sample: Sample) -> _Look:
-    size = sample.size or size_of(sample)
+    size = sample_size(sample)
     if sample.mask is None:
         return _Look(size, {})
     counts = np.bincount(sample.mask.read().pixels[:, :, 0].ravel())
     return _Look(size, {int(number): int(counts[number]) for number in np.flatnonzero(counts)})
-
-
-def size_of(sample: Sample) -> tuple[int, int]:
-    if isinstance(sample.picture, FileSource):
-        return picture_size(sample.picture.path)
-    if isinstance(sample.picture, ArraySource):
-        return sample.picture.pixels.shape[0], sample.picture.pixels.shape[1]
-    picture = sample.picture.read()
-    return picture.height, picture.width
 
 
 def _by_class(dataset: Dataset, looks: Sequence[_Look]) -> dict[str, Mapping[str, int]]:

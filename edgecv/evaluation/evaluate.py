@@ -15,12 +15,12 @@ from edgecv.evaluation.class_map import count_classes, match_classes
 from edgecv.evaluation.tasks import MEASURES, Measured, check_labels, used_classes
 from edgecv.session import Session
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["LIMITING_SCORE", "Evaluation", "evaluate"]
 
 # Pictures a run where any number goes in: enough to hide what a run costs beside its arithmetic.
 _BATCH = 32
 # Above it the end of the curve is cut off noticeably: COCO's detectors are measured from about 0.001 on.
-_LIMITING_SCORE = 0.01
+LIMITING_SCORE = 0.01
 _LOW_SCORE = 0.001
 
 
@@ -134,7 +134,7 @@ def _notes(session: Session, score_threshold: float | None) -> tuple[str, ...]:
     nms = (session.metadata.get("postprocess") or {}).get("nms") or {}
     baked = nms.get("score_threshold", 0.0)
     used = baked if score_threshold is None else score_threshold
-    if used <= _LIMITING_SCORE:
+    if used <= LIMITING_SCORE:
         return ()
     whose = "baked in" if score_threshold is None else "asked for"
     return (

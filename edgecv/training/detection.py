@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from edgecv.data.sample_sizes import sample_size
 from edgecv.data.samples import Box, Dataset, DataTask, Sample
-from edgecv.data.statistics import size_of
 from edgecv.decoders import Ssd, YoloGrid, YoloV3
 from edgecv.errors import DataError, OptionError
 from edgecv.pictures import place
@@ -193,9 +193,10 @@ class DetectionTask:
         body = without_top(architecture.build(input_size=size) if base is None else base)
         network = yolo_grid_head(body, classes=len(self._classes), boxes=_GRID_ANCHORS)
         self._check_class_loss(network)
-        stride = size[0] // int(network.outputs[0].shape[1])
+        _, rows, columns, _ = network.outputs[0].shape
         found = self._anchors(architecture, size, _GRID_ANCHORS)
-        decoder = YoloGrid(anchors=tuple((width / stride, height / stride) for width, height in found))
+        in_cells = tuple((width * columns / size[1], height * rows / size[0]) for width, height in found)
+        decoder = YoloGrid(anchors=in_cells)
         start_objectness(network, decoder)
         self._decoder = decoder
         self._losses = yolo_grid_losses(decoder, len(self._classes), box_weight=self._settings.box_weight)
@@ -246,7 +247,7 @@ def _seen(boxes: np.ndarray[Any, Any]) -> Any:
 
 
 def _count_small(sample: Sample, fit: Fit, size: tuple[int, int]) -> int:
-    boxes = place(fit, size_of(sample), size).boxes_in_input(_corners(sample.boxes))
+    boxes = place(fit, sample_size(sample), size).boxes_in_input(_corners(sample.boxes))
     return int(np.sum(~_seen(boxes)))
 
 

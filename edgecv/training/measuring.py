@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgecv.deploying import deploy
-from edgecv.evaluation.evaluate import evaluate
+from edgecv.evaluation.evaluate import LIMITING_SCORE, evaluate
 from edgecv.evaluation.selection import spread
 from edgecv.keras_session import keras_session
 from edgecv.nms import Nms
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["MEASURED", "measured_session", "measurer"]
 
 # Precision over recall needs boxes of low scores, too; a device shows those above 0.25.
-MEASURED = Nms(score_threshold=0.01)
+MEASURED = Nms(score_threshold=LIMITING_SCORE)
 _BATCH = 32
 # Without a validation part, so many training pictures are measured.
 _MOST_TRAINING_PICTURES = 256

@@ -192,7 +192,7 @@ def _start(settings: Settings, architecture: Architecture) -> tuple["keras.Model
     """Return the network to start from, None for fresh weights; what its weights will be called; and notes."""
     fresh = f"trained (seed {settings.seed})"
     published = [name for name in architecture.weights if name != _FRESH]
-    if settings.weights == _FRESH or (settings.weights == "auto" and not published):
+    if settings.weights == _FRESH or (settings.weights == "auto" and not (published and architecture.transfers)):
         return None, fresh, ()
     if settings.weights in ("auto", "imagenet", *published):
         network = build(architecture.name, weights=settings.weights, seed=settings.seed, input_size=settings.input_size)

@@ -117,6 +117,26 @@ CLASSIFIERS = sorted({*KERAS_TOTALS, *TRAINABLE, *BY_HAND})
 DETECTORS = {
     # The float16 constants of the published network, a TFLite file; see plugins/edgecv-weights-ssd.
     "ssd_mobilenet_v2": 4_951_996,
+    # BatchNorm has 4 numbers a channel. The body, its last two maps narrowed before, and of each map 24 + 66 outputs.
+    "ssd_tiny": sum(
+        size * size * before * after + 4 * after
+        for size, before, after in (
+            (3, 3, 16),
+            (3, 16, 32),
+            (3, 32, 32),
+            (3, 32, 64),
+            (3, 64, 64),
+            (3, 64, 64),
+            (3, 64, 64),
+            (1, 64, 64),
+            (1, 64, 32),
+            (3, 32, 64),
+            (1, 64, 32),
+            (3, 32, 48),
+        )
+    )
+    + 3 * 3 * 64
+    + (64 + 64 + 64 + 48 + 4) * 90,
     # Darknet's weight files hold 20 bytes of header, then every parameter, BatchNorm statistics included, as
     # float32: yolov3.weights has 248,007,048 bytes, yolov3-tiny.weights 35,434,956.
     "yolo_v3": (248_007_048 - 20) // 4,

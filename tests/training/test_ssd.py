@@ -73,7 +73,7 @@ def test_what_is_encoded_is_decoded(order: Any) -> None:
 
 def test_encodings_are_those_of_equation_2() -> None:
     # Anchor 0 (0.25, 0.25, 0.5, 0.5) and the box 0.1 … 0.5 by 0 … 0.25: centre (0.3, 0.125), size (0.4, 0.25).
-    boxes = np.tile(np.float32([0.1, 0, 0.5, 0.25]), (1, 5, 1))
+    boxes = np.tile(np.array([0.1, 0, 0.5, 0.25], np.float32), (1, 5, 1))
     encoded = np.asarray(_DECODER.encode(ops.convert_to_tensor(boxes), _SIZE, ops))[0, 0]
     wanted = [(0.3 - 0.25) / 0.5 / 0.1, (0.125 - 0.25) / 0.5 / 0.1, math.log(0.4 / 0.5) / 0.2, math.log(0.5) / 0.2]
     np.testing.assert_allclose(encoded, wanted, rtol=1e-5)
