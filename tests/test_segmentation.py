@@ -1,6 +1,7 @@
 """A segmenter from the network to masks: its head, what is refused, and masks of known pictures in both formats."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from edgecv.cli import cli
 from edgecv.deployable import ModelInfo
 from edgecv.errors import EdgecvError, OptionError
 from edgecv.preprocess import Fit, Preprocess
+from edgecv.resize import GraphResize
 from edgecv.segmentation import SegmentationHead
 from edgecv.session import load
 
@@ -228,6 +230,23 @@ def test_known_masks_come_out_of_both_formats(form: str, options: dict[str, Any]
     report = edgecv.verify(artifact.path)
     assert report.passed
     assert report.task == {"pixel_agreement": 1.0}
+
+
+@pytest.mark.parametrize("mode", ["letterbox", "stretch"])
+@pytest.mark.parametrize("size", [(12, 16), (37, 91), (131, 45), (1, 1), (1, 200), (333, 20)])
+def test_each_pixel_of_a_picture_shows_the_one_of_the_input_below_its_centre(mode: Any, size: tuple[int, int]) -> None:
+    mask = np.arange(12 * 16, dtype=np.int32).reshape(1, 12, 16)
+    scale = min(Fraction(12, size[0]), Fraction(16, size[1]))
+    places = []
+    for side, whole in zip(size, (12, 16), strict=True):
+        filled = whole if mode == "stretch" else min(whole, max(1, int(side * scale + Fraction(1, 2))))
+        centres = [Fraction(2 * pixel + 1, 2) * filled / side for pixel in range(side)]
+        places.append([int(centre) + (whole - filled) // 2 for centre in centres])
+    resize = GraphResize(mode=mode)
+    image = ops.convert_to_tensor(np.zeros((1, *size, 3), np.uint8))
+    found = resize.mask_in_picture(ops.convert_to_tensor(mask), image, (12, 16), ops)
+    np.testing.assert_array_equal(ops.convert_to_numpy(found), mask[:, places[0]][:, :, places[1]])
+    assert [each.tolist() for each in resize.places_in_input(size, (12, 16))] == places
 
 
 @pytest.mark.parametrize("form", FORMATS)
