@@ -44,8 +44,8 @@ def builtin_labels(name: str) -> tuple[str, ...]:
     """Return a label list that ships with edgecv, without the background but for masks, where it is class 0.
 
     Args:
-        name: ``imagenet`` (1000 names), ``coco`` (80), ``digits`` (10), ``everyday`` (the 23 of ``ssd_mobilenet_v2``); of masks
-            ``selfie`` (2) or ``voc`` (21).
+        name: ``imagenet`` (1000 names), ``coco`` (80), ``digits`` (10), ``everyday`` (the 23 of
+            ``ssd_mobilenet_v2``); of masks ``selfie`` (2) or ``voc`` (21).
 
     Raises:
         OptionError: There is no such list.

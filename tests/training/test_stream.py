@@ -278,3 +278,38 @@ def test_no_samples_are_one_line() -> None:
     with pytest.raises(OptionError) as caught:
         make_stream([])
     assert str(caught.value) == "a stream needs samples, got none"
+
+
+def boxes_only(sample: Sample, placement: Placement) -> Mapping[str, Array]:
+    found = box_targets(sample, placement)
+    return {key: found[key] for key in ("boxes", "box_categories")}
+
+
+def test_batches_of_several_sizes_depend_on_seed_and_epoch_alone() -> None:
+    samples = box_samples() * 16  # 48 pictures, 24 steps: more than twice ten
+    streams = [make_stream(samples, targets=boxes_only, batch=2, scales=(32, 96), seed=seed) for seed in (0, 0, 1)]
+    first, again, other = ([stream.sides(number).tolist() for number in range(5)] for stream in streams)
+    assert first == again
+    assert first != other
+    assert {side for sides in first for side in sides} == {32, 64, 96}
+    # The size stays for ten batches of the run, also where an epoch of 24 ends in between.
+    steps = [side for sides in first for side in sides]
+    assert all(len(set(steps[begin : begin + 10])) == 1 for begin in range(0, len(steps), 10))
+
+
+def test_boxes_shrink_with_their_pictures() -> None:
+    stream = make_stream(box_samples()[:1] * 30, targets=boxes_only, batch=1, scales=(32, 96), seed=3)
+    # The box is 16, 8 … 40, 24 of a picture of 64 × 48 pixels: a quarter to five eighths, a sixth to a half.
+    shares = np.array([16 / 64, 8 / 48, 40 / 64, 24 / 48])
+    sides = stream.sides(0)
+    assert len(set(sides.tolist())) > 1
+    for side, (images, targets) in zip(sides, stream.epoch(0), strict=True):
+        assert images.shape == (1, side, side, 3)
+        np.testing.assert_allclose(targets["boxes"].numpy()[0, 0], shares * side, rtol=1e-5)
+        bright = np.argwhere(images.numpy()[0, :, :, 0] > 127)
+        seen = np.concatenate([bright.min(axis=0)[::-1], bright.max(axis=0)[::-1] + 1])
+        assert np.abs(seen - shares * side).max() <= 1
+
+
+def test_one_size_has_no_sides() -> None:
+    assert make_stream(make_samples(4)).sides(0).tolist() == []
