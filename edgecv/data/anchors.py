@@ -15,7 +15,7 @@ from edgecv.errors import DataError, OptionError, one_line
 from edgecv.pictures import place
 from edgecv.preprocess import Fit
 
-__all__ = ["Anchors", "anchors_of", "find_anchors", "mean_overlap", "read_anchors"]
+__all__ = ["Anchors", "anchors_of", "box_sizes", "find_anchors", "mean_overlap", "read_anchors"]
 
 Sizes = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -79,7 +79,7 @@ def anchors_of(
         PictureError: A picture whose size no label tells cannot be read.
     """
     fit = fit or Fit()
-    sizes = _box_sizes(samples, input_size, fit)
+    sizes = box_sizes(samples, input_size, fit)
     large = np.all(sizes >= _LEAST_SIDE, axis=-1)
     boxes = sizes[large]
     anchors = find_anchors(boxes, count=count, seed=seed)
@@ -160,7 +160,7 @@ def read_anchors(path: str) -> tuple[tuple[float, float], ...]:
     return tuple((float(width), float(height)) for width, height in anchors)
 
 
-def _box_sizes(samples: Sequence[Sample], input_size: tuple[int, int], fit: Fit) -> Sizes:
+def box_sizes(samples: Sequence[Sample], input_size: tuple[int, int], fit: Fit) -> Sizes:
     """Return width and height of all boxes but crowds in pixels of the input, ``(boxes, 2)``."""
     boxed = [sample for sample in samples if sample.boxes]
     found = [np.empty((0, 2))]

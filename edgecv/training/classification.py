@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -60,6 +61,9 @@ class Classification:
     def notes(self, size: tuple[int, int]) -> tuple[str, ...]:  # noqa: ARG002
         """Say nothing."""
         return ()
+
+    def draw(self, folder: Path, size: tuple[int, int]) -> None:
+        """Draw nothing."""
 
     def info(self, info: "ModelInfo") -> "ModelInfo":
         """Name the classes."""

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from edgecv.data.sample_sizes import sample_size
+from edgecv.data.anchors import anchors_of, box_sizes, mean_overlap, read_anchors
 from edgecv.data.samples import Box, Dataset, DataTask, Sample
 from edgecv.decoders import Ssd, YoloGrid, YoloV3
 from edgecv.errors import DataError, OptionError
-from edgecv.pictures import place
 from edgecv.preprocess import Fit, for_whole_pictures
 from edgecv.training.truths import CROWD, truths
 
@@ -53,6 +53,7 @@ class DetectionTask:
         self._outputs: tuple[str, ...] = ()
         self._losses: Sequence[Any] = ()
         self._fit = Fit()
+        self._grid: tuple[int, ...] = (1, 1)
 
     def network(self, architecture: "Architecture", base: "keras.Model | None") -> "keras.Model":
         """Build the detector, and find the anchors that it is to use."""
@@ -64,6 +65,7 @@ class DetectionTask:
         else:
             network = self._detector(architecture, base, size)
         self._outputs = tuple(network.output_names)
+        self._grid = tuple(network.outputs[0].shape[1:3])
         return network
 
     def heads(self, architecture: "Architecture") -> tuple[str, ...]:
@@ -88,7 +90,8 @@ class DetectionTask:
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             names = ", ".join(repr(name) for name in missing[:3])
             said.append(f"classes without a box in the training part cannot be learnt: {names}{more}")
-        small = sum(_count_small(sample, self._fit, size) for sample in samples)
+        sizes = box_sizes(samples, size, self._fit)
+        small = int(np.sum(np.min(sizes, axis=1, initial=np.inf) < _LEAST_SIDE))
         if small:
             said.append(
                 f"{small} boxes of the training part are less than a pixel wide or high at {size[0]}x{size[1]}: "
@@ -99,7 +102,7 @@ class DetectionTask:
     def targets(self, sample: Sample, placement: "Placement") -> Mapping[str, Any]:
         """Return the boxes in pixels of the input; crowds and VOC's difficult ones as regions that do not count."""
         boxes = placement.boxes_in_input(_corners(sample.boxes)).astype(np.float32)
-        seen = _seen(boxes)
+        seen = np.min(boxes[:, 2:] - boxes[:, :2], axis=1, initial=np.inf) >= _LEAST_SIDE
         categories = np.array([CROWD if _uncounted(box) else box.category for box in sample.boxes], np.int32)
         return {"boxes": boxes[seen], "box_categories": categories[seen]}
 
@@ -114,6 +117,14 @@ class DetectionTask:
         if isinstance(self._decoder, Ssd):  # those of YOLO weigh their boxes themselves
             weights[0] = self._settings.box_weight
         return dict(zip(self._outputs, zip(self._losses, weights, strict=True), strict=True))
+
+    def draw(self, folder: Path, size: tuple[int, int]) -> None:
+        """Draw anchors.png: the anchors over the sizes of the boxes of the training part."""
+        from edgecv.evaluation.anchor_plot import draw_anchors
+
+        sizes = box_sizes(self._data.parts["train"], size, self._fit)
+        anchors = _anchor_sizes(self._decoder, size, self._grid)
+        draw_anchors(folder / "anchors.png", sizes, anchors, mean_iou=mean_overlap(sizes, np.array(anchors)))
 
     def metrics(self) -> dict[str, list[Any]]:
         """Return none: what counts is what the decoder makes of the outputs."""
@@ -206,8 +217,6 @@ class DetectionTask:
         self, architecture: "Architecture", size: tuple[int, int], count: int
     ) -> Sequence[tuple[float, float]]:
         """Return sizes of anchors in pixels of the input: of a file, or of the boxes of the training part."""
-        from edgecv.data.anchors import anchors_of, read_anchors
-
         if self._settings.anchors == "auto":
             samples = self._data.parts["train"]
             return anchors_of(samples, input_size=size, fit=self._fit, count=count, seed=self._settings.seed).sizes
@@ -241,14 +250,19 @@ def _corners(boxes: Sequence[Box]) -> np.ndarray[Any, Any]:
     return np.array([(box.x1, box.y1, box.x2, box.y2) for box in boxes], np.float64).reshape(-1, 4)
 
 
-def _seen(boxes: np.ndarray[Any, Any]) -> Any:
-    """Tell which boxes ``(count, 4)`` in pixels of the input are large enough to be learnt."""
-    return np.min(boxes[:, 2:] - boxes[:, :2], axis=1, initial=np.inf) >= _LEAST_SIDE
+def _anchor_sizes(decoder: "Decoder | None", size: tuple[int, int], grid: tuple[int, ...]) -> list[tuple[float, float]]:
+    """Return the different ``(width, height)`` of a decoder's anchors in pixels of an input ``(height, width)``.
 
-
-def _count_small(sample: Sample, fit: Fit, size: tuple[int, int]) -> int:
-    boxes = place(fit, sample_size(sample), size).boxes_in_input(_corners(sample.boxes))
-    return int(np.sum(~_seen(boxes)))
+    ``grid`` is ``(rows, columns)`` of the network's first output.
+    """
+    if isinstance(decoder, YoloV3):
+        return [anchor for scale in decoder.anchors for anchor in scale]
+    if isinstance(decoder, YoloGrid):
+        return [(width * size[1] / grid[1], height * size[0] / grid[0]) for width, height in decoder.anchors]
+    if isinstance(decoder, Ssd):
+        sides = decoder.anchor_boxes(size)[:, 2:] * [size[1], size[0]]
+        return [(width, height) for width, height in np.unique(sides.round(3), axis=0).tolist()]
+    return []
 
 
 def _uncounted(box: Box) -> bool:

@@ -404,6 +404,7 @@ def _finish(job: _Job, document: dict[str, Any], progress: Progress) -> RunResul
         job.listener.note(f"stopped after epoch {progress.epoch}: {progress.stopped}")
     job.run_dir.write_history(progress.history)  # once more: a kill may have come between checkpoint and history
     draw_history(job.run_dir, progress.history, monitored=monitored(job.task, job.data.parts))
+    job.task.draw(job.run_dir.plots, job.learner.size)
     evaluation = _evaluate(job) if job.data.parts["test"] or job.data.parts["val"] else None
     document |= {
         "state": "stopped early" if progress.stopped else "finished",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecv.data.mask_files import IGNORED
@@ -62,6 +63,9 @@ class SegmentationTask:
         if not count:
             return ()
         return (f"{count} of the {len(self._train)} training masks hold {IGNORED} alone: nothing is learnt from them",)
+
+    def draw(self, folder: Path, size: tuple[int, int]) -> None:
+        """Draw nothing."""
 
     def info(self, info: "ModelInfo") -> "ModelInfo":
         """Name the classes."""

@@ -1,6 +1,7 @@
 """What a task has to say for a network to learn it; the loop, checkpoints and logs know no task."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from edgecv.architecture import Architecture
@@ -62,6 +63,9 @@ class TrainingTask(Protocol):
 
     def info(self, info: "ModelInfo") -> "ModelInfo":
         """Complete what `edgecv.deploy` has to know of the network."""
+
+    def draw(self, folder: Path, size: tuple[int, int]) -> None:
+        """Draw what only the task knows of a run into its folder of plots, for an input of ``(height, width)``."""
 
     def targets(self, sample: Sample, placement: "Placement") -> Mapping[str, Any]:
         """Return a sample's arrays; ``boxes`` and ``mask`` follow the picture through augmentation."""
