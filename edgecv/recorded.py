@@ -259,12 +259,20 @@ def _unpacked(case: Mapping[str, Any]) -> Array:
     content = base64.b64decode(case["values"])
     stored = case.get("packed")
     if stored is not None:
-        unpacker = zlib.decompressobj()
-        content = unpacker.decompress(content, _MOST_UNPACKED)
-        if not unpacker.eof:
-            raise ValueError("values are cut, or too many")
+        content = _decompressed(content)
     dtype = np.dtype(stored or case["dtype"])
     return np.frombuffer(content, dtype.newbyteorder("<")).astype(np.dtype(case["dtype"]))
+
+
+def _decompressed(content: bytes) -> bytes:
+    unpacker = zlib.decompressobj()
+    try:
+        whole = unpacker.decompress(content, _MOST_UNPACKED)
+    except zlib.error as error:
+        raise ValueError(f"values are damaged: {error}") from error
+    if not unpacker.eof:
+        raise ValueError("values are cut, or too many")
+    return whole
 
 
 def _answers(cases: Sequence[Mapping[str, Any]]) -> tuple[Arrays, dict[str, int]]:
@@ -273,6 +281,8 @@ def _answers(cases: Sequence[Mapping[str, Any]]) -> tuple[Arrays, dict[str, int]
     for output, first in cases[0]["outputs"].items():
         answers[output] = np.stack([_unpacked(case["outputs"][output]) for case in cases])
         steps[output] = int(first["step"])
+        if steps[output] < 1:
+            raise ValueError(f"step {steps[output]}")
     return answers, steps
 
 

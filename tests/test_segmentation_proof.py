@@ -11,6 +11,7 @@ import pytest
 import edgecv
 from edgecv import registry
 from edgecv.comparison import Comparison
+from edgecv.errors import ArtifactError
 from edgecv.metadata import seal
 from edgecv.resize import GraphResize
 from edgecv.segmentation import CHECKPOINT, SegmentationHead
@@ -265,3 +266,22 @@ def test_a_fault_in_bringing_the_mask_back_fails(
         path = edgecv.export(sound, to=form, path=tmp_path / f"faulty.{form}", verify=False).path
     report = verify_runner(runtime.open(path, expose=[CHECKPOINT]), name, sound, pictures, expected, TOLERANCE)
     assert {check.output for check in report.checks if not check.passed} == {"argmax", "mask"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"values": "AAAA"}, "values are damaged: Error -3 while decompressing data: unknown compression method"),
+        ({"values": "eJxjYGBg"}, "values are cut, or too many"),
+        ({"step": 0}, "step 0"),
+    ],
+)
+def test_damaged_recorded_masks_are_one_line(change: dict[str, Any], said: str, networks: Any, tmp_path: Path) -> None:
+    artifact = edgecv.export(networks.deployable("segmenter"), to="tflite", path=tmp_path / "segmenter.tflite")
+    _, runtime = registry.runtime_for(".tflite") or pytest.fail("no runtime")
+    document = runtime.read_metadata(artifact.path)
+    document["verification"]["cases"][0]["outputs"]["mask"].update(change)
+    seal(artifact.path, document, runtime)
+    with pytest.raises(ArtifactError) as caught:
+        edgecv.verify(artifact.path)
+    assert f"its recorded cases make no sense (ValueError: {said})" in str(caught.value)
