@@ -94,8 +94,8 @@ class DetectionTask:
         small = int(np.sum(np.min(sizes, axis=1, initial=np.inf) < _LEAST_SIDE))
         if small:
             said.append(
-                f"{small} boxes of the training part are less than a pixel wide or high at {size[0]}x{size[1]}: "
-                "they are left out"
+                f"boxes of the training part that are less than a pixel wide or high at {size[0]}x{size[1]}, "
+                f"and left out: {small}"
             )
         return tuple(said)
 

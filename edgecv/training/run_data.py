@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecv.data.checking import check_pictures, check_trainable, without
+from edgecv.data.mask_files import MaskSource
 from edgecv.data.problems import BrokenDataError
 from edgecv.data.reading import open_data
 from edgecv.data.samples import PARTS, ArraySource, Dataset, FileSource, Part, PictureSource, Sample
@@ -34,7 +35,7 @@ class RunData:
     parts: Mapping[Part, tuple[Sample, ...]]
 
     def fingerprint(self) -> str:
-        """Return the sha256 of classes, labels and parts, and of how large the pictures' files are.
+        """Return the sha256 of classes, labels (masks, too) and parts, and of how large the pictures' files are.
 
         Folders are left out: data may move.
         """
@@ -43,6 +44,8 @@ class RunData:
             for sample in self.parts[part]:
                 boxes = [(box.x1, box.y1, box.x2, box.y2, box.category) for box in sample.boxes]
                 label = [part, Path(sample.name).name, sample.category, boxes, _content(sample.picture)]
+                if sample.mask is not None:
+                    label.append(_content(sample.mask))
                 digest.update(json.dumps(label).encode())
         return digest.hexdigest()
 
@@ -125,6 +128,8 @@ def _category(sample: Sample) -> int:
 
 def _content(source: PictureSource) -> str | int | None:
     """Return what tells a changed picture without decoding it; None where nothing does."""
+    if isinstance(source, MaskSource):
+        return hashlib.sha256(source.path.read_bytes()).hexdigest()  # it is the label
     if isinstance(source, FileSource):
         return source.path.stat().st_size
     if isinstance(source, ArraySource):

@@ -153,7 +153,7 @@ def test_classes_without_a_box_and_boxes_below_a_pixel_are_counted() -> None:
     data = run_data(sample(Box(0, 0, 50, 50, 0), Box(10, 10, 11.5, 60, 0)), classes=("cat", "dog", "eel"))
     assert task_with(data).notes(_SIZE) == (
         "classes without a box in the training part cannot be learnt: 'dog', 'eel'",
-        "1 boxes of the training part are less than a pixel wide or high at 96x96: they are left out",
+        "boxes of the training part that are less than a pixel wide or high at 96x96, and left out: 1",
     )
 
 
