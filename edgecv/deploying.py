@@ -20,6 +20,7 @@ from edgecv.deployable import (
 from edgecv.detection import DetectionHead
 from edgecv.errors import ModelError, OptionError, one_line
 from edgecv.fcn import check_size
+from edgecv.input_sizes import at_size
 from edgecv.last_activation import last_activation
 from edgecv.localisation import LOCALISATIONS, Localisation
 from edgecv.nms import Nms
@@ -75,7 +76,8 @@ def deploy(
         labels: One name a class.
         activation: ``auto`` adds softmax only where the last layer of a classifier has no activation.
         top_k: Classification: outputs become the K best ``scores`` and ``classes``.
-        input_size: ``(height, width)`` in pixels; needed where the network takes any size.
+        input_size: ``(height, width)`` in pixels; needed where the network takes any size. Detectors and segmenters
+            may be given another one than they were built for.
         input_dtype: ``uint8`` or ``float32`` (the bare network).
         batch: Pictures per run, or None for a dynamic batch.
         decoder: How a detector's outputs become boxes: a decoder, its name, or the path of a JSON file; the default
@@ -97,12 +99,14 @@ def deploy(
         info = _of_task(info, task)
     if batch is not None and batch < 1:
         raise OptionError(f"batch must be at least 1 or dynamic, got {batch}.")
+    boxes = _boxes(info, decoder, localisation)
     network = _without_auxiliary(network, info.task)
+    if input_size is not None and (info.task == "segmentation" or _finds_many(boxes)):
+        network = _at_size(network, input_size)
     size, channels = _picture_input(network, input_size)
     _check_values(batch or 1, size, channels)
     scaling, notes = _scaling(info, preprocess)
     scaling.check_channels(channels)
-    boxes = _boxes(info, decoder, localisation)
     if boxes is None and info.task == "segmentation":
         head = _segmentation_head(network, activation, size=size, channels=channels)
     elif boxes is None:
@@ -307,6 +311,18 @@ def _without_auxiliary(network: "keras.Model", task: Task | None) -> "keras.Mode
     from edgecv.architectures.auxiliary import without_auxiliary
 
     return without_auxiliary(network)
+
+
+def _finds_many(boxes: "Decoder | Localisation | None") -> bool:
+    return boxes is not None and not isinstance(boxes, Localisation)
+
+
+def _at_size(network: "keras.Model", size: tuple[int, int]) -> "keras.Model":
+    """Return a detector or segmenter for pictures of another size than it was built for; others are left alone."""
+    fixed = tuple(network.inputs[0].shape[1:3]) if len(getattr(network, "inputs", None) or ()) == 1 else size
+    if fixed == size or None in fixed or min(size) < 1:
+        return network
+    return at_size(network, size)
 
 
 def _picture_input(network: "keras.Model", wanted: tuple[int, int] | None) -> tuple[tuple[int, int], int]:

@@ -179,7 +179,7 @@ def _logits(plan: _Plan, maps: Mapping[str, Any], classes: int) -> Any:
 def _score(x: Any, classes: int, *, name: str) -> Any:
     """Return ``(batch, height, width, classes)``.
 
-    The paper starts at zero, and found no difference to a random start (section 4.1). Small numbers let what lies
+    The paper starts at zero, and found no difference to a random start (section 4.3). Small numbers let what lies
     before learn from the first step on, and tell pictures apart where only the body has weights.
     """
     start = initializers.RandomNormal(stddev=_SCORE_DEVIATION)

@@ -22,6 +22,7 @@ _EXTRA = ((256, 512), (128, 256), (128, 256), (64, 128))
 _TINY_BODY = ((16, 2), (32, 2), (32, 1), (64, 2), (64, 1), (64, 1))
 _TINY_EXTRA = ((32, 64), (32, 48))
 _TINY_BOXES = 6
+_PRECISE = "float32"  # of the outputs, also where the body computes in half precision
 
 
 @dataclass(frozen=True)
@@ -175,9 +176,11 @@ def _convolution(x: Any, filters: int, size: int, stride: int, *, name: str) -> 
 
 def _predictor(features: Any, anchors: int, numbers: int, *, name: str) -> Any:
     """Return ``(batch, cells · anchors, numbers)``: so many numbers for each anchor of each cell."""
-    x = layers.Conv2D(anchors * numbers, 1, kernel_initializer="he_normal", name=f"{name}_conv")(features)
-    return layers.Reshape((-1, numbers), name=f"{name}_flat")(x)
+    x = layers.Conv2D(anchors * numbers, 1, kernel_initializer="he_normal", dtype=_PRECISE, name=f"{name}_conv")(
+        features
+    )
+    return layers.Reshape((-1, numbers), dtype=_PRECISE, name=f"{name}_flat")(x)
 
 
 def _joined(maps: Sequence[Any], *, name: str) -> Any:
-    return layers.Concatenate(axis=1, name=name)(maps)
+    return layers.Concatenate(axis=1, dtype=_PRECISE, name=name)(maps)

@@ -111,7 +111,10 @@ def _head(x: Any, filters: int, classes: int, *, name: str) -> tuple[Any, Any]:
 
 
 def _output(x: Any, classes: int, *, name: str) -> Any:
-    return layers.Conv2D(_BOXES * (5 + classes), 1, kernel_initializer="he_normal", name=f"{name}_output")(x)
+    # Float32 also where the body computes in half precision.
+    return layers.Conv2D(
+        _BOXES * (5 + classes), 1, kernel_initializer="he_normal", dtype="float32", name=f"{name}_output"
+    )(x)
 
 
 def _upsampled(x: Any, finer: Any, filters: int, *, name: str) -> Any:

@@ -90,7 +90,7 @@ def _parse_scales(value: str) -> tuple[int, int]:
 @click.option("--show-augmented", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw them; train nothing.")
 @click.option("--objectness", is_flag=True, help="Localisation: learn whether there is an object, too.")
 @click.option("--sqrt-sizes", is_flag=True, help="Localisation: learn roots of width and height.")
-@click.option("--box-weight", type=float, help="Weight of the box's loss. Default: 1.")
+@click.option("--box-weight", type=float, help="Localisation and detection: weight of the box's loss. Default: 1.")
 @click.option("--patience", type=int, help="Stop after so many epochs without a better one. Default: 0, never.")
 @click.option("--mixed-precision", type=click.Choice(["auto", "on", "off"]), help="Default: auto.")
 @click.option("--deterministic/--no-deterministic", default=True, help="Same numbers on every run. Default: yes.")

@@ -15,11 +15,12 @@ from edgecv.errors import DataError, OptionError, one_line
 from edgecv.pictures import place
 from edgecv.preprocess import Fit
 
-__all__ = ["Anchors", "anchors_of", "box_sizes", "find_anchors", "mean_overlap", "read_anchors"]
+__all__ = ["LEAST_SIDE", "Anchors", "anchors_of", "box_sizes", "find_anchors", "mean_overlap", "read_anchors"]
 
 Sizes = np.ndarray[Any, np.dtype[np.float64]]
 
-_LEAST_SIDE = 1.0  # pixel of the input
+# Pixels of the input; what is smaller in one direction has next to nothing to be known by.
+LEAST_SIDE = 1.0
 _RESTARTS = 10
 _MOST_ROUNDS = 100
 # Of more boxes that many are clustered, drawn by the seed; the mean overlap is that of all.
@@ -80,7 +81,7 @@ def anchors_of(
     """
     fit = fit or Fit()
     sizes = box_sizes(samples, input_size, fit)
-    large = np.all(sizes >= _LEAST_SIDE, axis=-1)
+    large = np.all(sizes >= LEAST_SIDE, axis=-1)
     boxes = sizes[large]
     anchors = find_anchors(boxes, count=count, seed=seed)
     return Anchors(
@@ -120,12 +121,14 @@ def find_anchors(boxes: Sizes, *, count: int, seed: int = 0) -> Sizes:
     distinct = len(np.unique(boxes.round(6), axis=0))
     if distinct < count:
         raise DataError(
-            f"{len(boxes)} boxes of {distinct} different sizes are too few for {count} anchors. "
+            f"Too few boxes for {count} anchors: {len(boxes)}, of different sizes {distinct}. "
             "Ask for fewer anchors, or give more boxes."
         )
     rng = np.random.default_rng(seed)
     if len(boxes) > _MOST_BOXES:
-        boxes = boxes[np.sort(rng.choice(len(boxes), _MOST_BOXES, replace=False))]
+        drawn = boxes[np.sort(rng.choice(len(boxes), _MOST_BOXES, replace=False))]
+        # Rare sizes may be missing among them.
+        boxes = drawn if len(np.unique(drawn.round(6), axis=0)) >= count else boxes
     found = [_clustered(boxes, _first(boxes, count, rng)) for _ in range(_RESTARTS)]
     best: Sizes = max(found, key=lambda anchors: mean_overlap(boxes, anchors))
     order = np.lexsort((best[:, 0], best[:, 0] * best[:, 1]))
@@ -165,7 +168,7 @@ def box_sizes(samples: Sequence[Sample], input_size: tuple[int, int], fit: Fit) 
     boxed = [sample for sample in samples if sample.boxes]
     found = [np.empty((0, 2))]
     for sample, size in zip(boxed, in_threads(sample_size, boxed), strict=True):
-        corners = np.array([(box.x1, box.y1, box.x2, box.y2) for box in sample.boxes if not box.crowd]).reshape(-1, 4)
+        corners = np.array([(box.x1, box.y1, box.x2, box.y2) for box in sample.boxes if box.counts]).reshape(-1, 4)
         corners = place(fit, size, input_size).boxes_in_input(corners)
         found.append(corners[:, 2:] - corners[:, :2])
     return np.concatenate(found)

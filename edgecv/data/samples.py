@@ -93,6 +93,16 @@ class Box:
     area: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def difficult(self) -> bool:
+        """Whether Pascal VOC calls it difficult: not demanded, and no false alarm where it is found."""
+        return str(self.extra.get("difficult")).lower() in ("1", "true")
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is an object to find: neither a crowd nor difficult."""
+        return not (self.crowd or self.difficult)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:

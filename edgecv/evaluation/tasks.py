@@ -158,7 +158,7 @@ def _truth(boxes: Sequence[Box], *, first_id: int) -> Truth:
         boxes=np.array(sides, np.float64).reshape(-1, 4),
         categories=np.array([box.category for box in boxes], np.int64),
         crowd=np.array([box.crowd for box in boxes], bool),
-        difficult=np.array([str(box.extra.get("difficult")).lower() in ("1", "true") for box in boxes], bool),
+        difficult=np.array([box.difficult for box in boxes], bool),
         areas=np.array(areas, np.float64),
         ids=np.arange(first_id, first_id + len(boxes)),
     )

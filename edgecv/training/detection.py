@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from edgecv.data.anchors import anchors_of, box_sizes, mean_overlap, read_anchors
-from edgecv.data.samples import Box, Dataset, DataTask, Sample
+from edgecv.data.anchors import LEAST_SIDE, anchors_of, box_sizes, mean_overlap, read_anchors
+from edgecv.data.samples import Box, DataTask, Part, Sample
 from edgecv.decoders import Ssd, YoloGrid, YoloV3
 from edgecv.errors import DataError, OptionError
 from edgecv.preprocess import Fit, for_whole_pictures
+from edgecv.training.takeover import built, input_size_of
 from edgecv.training.truths import CROWD, truths
 
 if TYPE_CHECKING:
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DetectionTask"]
 
+_PARTS: Mapping[Part, str] = {"train": "training", "val": "validation"}
 # Boxes a cell of a detector that is put on a classifier.
 _GRID_ANCHORS = 5
-# Pixels of the input; what is smaller in one direction has next to nothing to be known by.
-_LEAST_SIDE = 1.0
 
 
 class DetectionTask:
@@ -45,7 +45,7 @@ class DetectionTask:
     measured: ClassVar[tuple[str, ...]] = ("AP50", "AP")
 
     def __init__(self, data: "RunData", settings: "Settings") -> None:
-        _check(data.dataset)
+        _check(data)
         self._data = data
         self._classes = data.dataset.classes
         self._settings = settings
@@ -57,7 +57,7 @@ class DetectionTask:
 
     def network(self, architecture: "Architecture", base: "keras.Model | None") -> "keras.Model":
         """Build the detector, and find the anchors that it is to use."""
-        size = self._size(architecture, base)
+        size = input_size_of(architecture, base, self._settings.input_size)
         scaling = base.edgecv_info.preprocess if base is not None else None
         self._fit = for_whole_pictures(scaling or architecture.preprocess).fit
         if architecture.task == "classification":
@@ -84,14 +84,14 @@ class DetectionTask:
         """Tell of classes without a box in the training part, and of boxes that are too small to be learnt."""
         said = []
         samples = self._data.parts["train"]
-        used = {box.category for sample in samples for box in sample.boxes}
+        used = {box.category for sample in samples for box in sample.boxes if box.counts}
         missing = [name for number, name in enumerate(self._classes) if number not in used]
         if missing:
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             names = ", ".join(repr(name) for name in missing[:3])
             said.append(f"classes without a box in the training part cannot be learnt: {names}{more}")
         sizes = box_sizes(samples, size, self._fit)
-        small = int(np.sum(np.min(sizes, axis=1, initial=np.inf) < _LEAST_SIDE))
+        small = int(np.sum(np.min(sizes, axis=1, initial=np.inf) < LEAST_SIDE))
         if small:
             said.append(
                 f"boxes of the training part that are less than a pixel wide or high at {size[0]}x{size[1]}, "
@@ -102,9 +102,8 @@ class DetectionTask:
     def targets(self, sample: Sample, placement: "Placement") -> Mapping[str, Any]:
         """Return the boxes in pixels of the input; crowds and VOC's difficult ones as regions that do not count."""
         boxes = placement.boxes_in_input(_corners(sample.boxes)).astype(np.float32)
-        seen = np.min(boxes[:, 2:] - boxes[:, :2], axis=1, initial=np.inf) >= _LEAST_SIDE
-        categories = np.array([CROWD if _uncounted(box) else box.category for box in sample.boxes], np.int32)
-        return {"boxes": boxes[seen], "box_categories": categories[seen]}
+        categories = np.array([box.category if box.counts else CROWD for box in sample.boxes], np.int32)
+        return {"boxes": boxes, "box_categories": categories}
 
     def finish(self, targets: Mapping[str, Any], size: tuple[int, int]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the same truths for each output; see `edgecv.training.truths`."""
@@ -123,6 +122,7 @@ class DetectionTask:
         from edgecv.evaluation.anchor_plot import draw_anchors
 
         sizes = box_sizes(self._data.parts["train"], size, self._fit)
+        sizes = sizes[np.all(sizes >= LEAST_SIDE, axis=1)]
         anchors = _anchor_sizes(self._decoder, size, self._grid)
         draw_anchors(folder / "anchors.png", sizes, anchors, mean_iou=mean_overlap(sizes, np.array(anchors)))
 
@@ -130,18 +130,10 @@ class DetectionTask:
         """Return none: what counts is what the decoder makes of the outputs."""
         return {name: [] for name in self._outputs}
 
-    def _size(self, architecture: "Architecture", base: "keras.Model | None") -> tuple[int, int]:
-        """Return ``(height, width)`` of the input."""
-        fixed: Sequence[Any] = base.inputs[0].shape[1:3] if base is not None else (None, None)
-        own = architecture.input_shape[:2] if None in fixed else (int(fixed[0]), int(fixed[1]))
-        return self._settings.input_size or own
-
     def _detector(
         self, architecture: "Architecture", base: "keras.Model | None", size: tuple[int, int]
     ) -> "keras.Model":
         """Build a detector with the decoder of the trained one, or of its architecture."""
-        from edgecv.training.takeover import built
-
         network = built(architecture, base, input_size=size, classes=len(self._classes))
         known = base.edgecv_info.decoder if base is not None else None
         decoder = known or architecture.decoder
@@ -160,7 +152,7 @@ class DetectionTask:
         for name, default in (("anchors", "auto"), ("multi_scale", None)):
             if getattr(self._settings, name) != default:
                 raise OptionError(
-                    f"{name.replace('_', '-')} is for YOLO, and the anchors of {network.name} follow a rule. "
+                    f"--{name.replace('_', '-')} is for YOLO, and the anchors of {network.name} follow a rule. "
                     "Leave it out."
                 )
         decoder.check([tuple(output.shape) for output in network.outputs], size)
@@ -184,7 +176,11 @@ class DetectionTask:
         from edgecv.training.yolo import start_objectness, with_anchors, yolo_v3_losses
 
         self._check_class_loss(network)
-        # A trained network goes on with the anchors that it has learnt.
+        if not fresh and self._settings.anchors != "auto":
+            raise OptionError(
+                f"--anchors {self._settings.anchors!r} is not for a trained {network.name} of as many classes, which "
+                "goes on with its own. Leave it out."
+            )
         if fresh and self._settings.anchors != "default":
             decoder = with_anchors(decoder, self._anchors(architecture, size, sum(map(len, decoder.anchors))))
         if fresh:
@@ -223,23 +219,33 @@ class DetectionTask:
         given = read_anchors(self._settings.anchors)
         if len(given) != count:
             raise OptionError(
-                f"anchors {self._settings.anchors!r} are {len(given)}, and {architecture.name} has {count}. "
-                f"Find as many with --count {count}."
+                f"{self._settings.anchors!r} has {len(given)} anchors, and {architecture.name} needs {count}. "
+                f"Find them with edgecv data anchors --count {count}."
             )
         return given
 
     def _check_class_loss(self, network: "keras.Model") -> None:
         if self._settings.class_loss != "auto":
-            raise OptionError(f"class-loss is for SSD, and {network.name} learns as YOLO. Leave it out.")
+            raise OptionError(f"--class-loss is for SSD, and {network.name} learns as YOLO. Leave it out.")
 
 
-def _check(dataset: Dataset) -> None:
+def _check(data: "RunData") -> None:
+    dataset = data.dataset
     if dataset.task not in ("detection", "localisation"):
         raise DataError(
-            f"{dataset.path!r} ({dataset.format}) holds labels for {dataset.task}, and a detector needs boxes."
+            f"{dataset.path!r} ({dataset.format}) holds labels for {dataset.task}, and a detector needs boxes. "
+            "Give other data."
         )
     if not any(sample.boxes for sample in dataset.samples):
         raise DataError(f"{dataset.path!r} ({dataset.format}) has no boxes: it cannot teach detection.")
+    purposes: Mapping[Part, str] = {"train": "learn from", "val": "choose the best epoch by"}
+    for part, purpose in purposes.items():
+        samples = data.parts.get(part, ())
+        if samples and not any(box.counts for sample in samples for box in sample.boxes):
+            raise DataError(
+                f"The {_PARTS[part]} part of {dataset.path!r} has no boxes to {purpose}, beside crowds and difficult "
+                "ones. Change --split, or give more labels."
+            )
 
 
 def _channels(network: "keras.Model") -> list[Any]:
@@ -263,7 +269,3 @@ def _anchor_sizes(decoder: "Decoder | None", size: tuple[int, int], grid: tuple[
         sides = decoder.anchor_boxes(size)[:, 2:] * [size[1], size[0]]
         return [(width, height) for width, height in np.unique(sides.round(3), axis=0).tolist()]
     return []
-
-
-def _uncounted(box: Box) -> bool:
-    return box.crowd or str(box.extra.get("difficult")).lower() in ("1", "true")

@@ -27,12 +27,14 @@ _BATCH = 32
 _MOST_TRAINING_PICTURES = 256
 
 
-def measured_session(network: "keras.Model") -> "Session":
+def measured_session(network: "keras.Model", *, device: str) -> "Session":
     """Open a network for measuring, with pictures in batches, and compiled where its backend can."""
-    return keras_session(deploy(network, batch=None, nms=MEASURED), compiled=True)
+    return keras_session(deploy(network, batch=None, nms=MEASURED), device=device, compiled=True)
 
 
-def measurer(task: "TrainingTask", learner: "Learner", data: "RunData") -> Callable[[], dict[str, float]] | None:
+def measurer(
+    task: "TrainingTask", learner: "Learner", data: "RunData", *, device: str
+) -> Callable[[], dict[str, float]] | None:
     """Make the function that measures the network as it is at the end of an epoch; None where the task needs none.
 
     Its figures are called as in ``evaluate --json``, with ``val_`` before them where they are of the validation part.
@@ -42,7 +44,7 @@ def measurer(task: "TrainingTask", learner: "Learner", data: "RunData") -> Calla
     prefix = "val_" if data.parts["val"] else ""
     samples = data.parts["val"] or spread(data.parts["train"], _MOST_TRAINING_PICTURES)
     with quiet_frameworks():
-        session = measured_session(learner.deployable)
+        session = measured_session(learner.deployable, device=device)
 
     def measure() -> dict[str, float]:
         learner.synchronise()

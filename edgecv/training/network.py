@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgecv.architecture import Architecture
 from edgecv.architectures.auxiliary import without_auxiliary
 from edgecv.deployable import ModelInfo
-from edgecv.errors import ArchitectureError, OptionError, TrainingError, WeightsError, one_line
+from edgecv.errors import ArchitectureError, OptionError, TrainingError, WeightsError
+from edgecv.input_sizes import at_size
 from edgecv.models import build, open_model
 from edgecv.preprocess import Preprocess, for_whole_pictures
 from edgecv.training.heads import without_top
@@ -124,7 +125,7 @@ def make_learner(settings: Settings, task: TrainingTask) -> Learner:
     deployable = _to_save(network)
     deployable.edgecv_info = info
     return Learner(
-        network=_of_any_size(network) if settings.multi_scale else network,
+        network=at_size(network, (None, None)) if settings.multi_scale else network,
         deployable=deployable,
         info=info,
         pretrained=base is not None,
@@ -250,21 +251,3 @@ def _to_save(network: "keras.Model") -> "keras.Model":
 
     outputs = without_auxiliary(network).outputs
     return keras.Model(network.inputs[0], outputs[0] if len(outputs) == 1 else outputs, name=network.name)
-
-
-def _of_any_size(network: "keras.Model") -> "keras.Model":
-    """Return a copy that takes pictures of any size.
-
-    Raises:
-        OptionError: Its layers are bound to a size.
-    """
-    import keras
-
-    channels = network.inputs[0].shape[3]
-    try:
-        image = keras.Input((None, None, channels), name=network.inputs[0].name)
-        copy = keras.models.clone_model(network, input_tensors=image)
-    except Exception as error:  # layers of all kinds raise what they like
-        raise OptionError(f"{network.name} cannot be trained at several sizes: {one_line(error)}.") from error
-    copy.set_weights(network.get_weights())
-    return copy

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,9 +44,13 @@ class RunData:
         for part in PARTS:
             for sample in self.parts[part]:
                 boxes = [(box.x1, box.y1, box.x2, box.y2, box.category) for box in sample.boxes]
-                label = [part, Path(sample.name).name, sample.category, boxes, _content(sample.picture)]
+                label: list[Any] = [part, Path(sample.name).name, sample.category, boxes, _content(sample.picture)]
+                # Only where there are some, so that other runs keep their fingerprint.
                 if sample.mask is not None:
                     label.append(_content(sample.mask))
+                uncounted = [number for number, box in enumerate(sample.boxes) if not box.counts]
+                if uncounted:
+                    label.append(uncounted)
                 digest.update(json.dumps(label).encode())
         return digest.hexdigest()
 

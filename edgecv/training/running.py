@@ -76,6 +76,7 @@ class _Job:
     learner: "Learner"
     run_dir: RunDir
     listener: Listener
+    device: str
 
 
 def train(
@@ -131,6 +132,7 @@ def train(
             learner=learner,
             run_dir=run_dir,
             listener=listener,
+            device=device,
         )
         return _run(job, resume=resume, force=force, cache_bytes=cache_bytes)
 
@@ -247,7 +249,7 @@ def _held_run(job: _Job, streams: "Mapping[Part, Stream]", document: dict[str, A
                 progress,
                 save_best=lambda: save_learner(job.learner, job.run_dir),
                 listener=job.listener,
-                measure=measurer(job.task, job.learner, job.data),
+                measure=measurer(job.task, job.learner, job.data, device=job.device),
             )
         return _finish(job, document, progress)
 
@@ -446,4 +448,4 @@ def _session(job: _Job) -> "Session":
 
     if not job.run_dir.model.exists():
         raise OutputError(f"{str(job.run_dir.model)!r} is missing. Train again with --force.")
-    return measured_session(open_model(str(job.run_dir.path)))
+    return measured_session(open_model(str(job.run_dir.path)), device=job.device)

@@ -43,12 +43,9 @@ class SegmentationTask:
 
     def network(self, architecture: "Architecture", base: "keras.Model | None") -> "keras.Model":
         """Build the segmenter, with all of a trained one that fits."""
-        from edgecv.training.takeover import built
+        from edgecv.training.takeover import built, input_size_of
 
-        size = self._settings.input_size
-        if size is None and base is not None and None not in base.inputs[0].shape:
-            _, height, width, _ = base.inputs[0].shape
-            size = (int(height), int(width))
+        size = input_size_of(architecture, base, self._settings.input_size)
         network = built(architecture, base, input_size=size, classes=len(self._classes))
         (self._output,) = network.output_names
         return network
@@ -62,7 +59,7 @@ class SegmentationTask:
         count = sum(map(_is_ignored, self._train))
         if not count:
             return ()
-        return (f"{count} of the {len(self._train)} training masks hold {IGNORED} alone: nothing is learnt from them",)
+        return (f"training masks of {IGNORED} alone, from which nothing is learnt: {count} of {len(self._train)}",)
 
     def draw(self, folder: Path, size: tuple[int, int]) -> None:
         """Draw nothing."""

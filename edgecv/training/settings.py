@@ -156,7 +156,7 @@ class Settings:
             low, high = self.multi_scale
             if low > high or low % SCALE_STEP or high % SCALE_STEP:
                 raise OptionError(
-                    f"multi-scale must be two rising multiples of {SCALE_STEP} pixels, got {low}-{high}. "
+                    f"multi-scale must be two multiples of {SCALE_STEP} pixels, the smaller first, got {low}-{high}. "
                     "Leave the values out for 320-608."
                 )
         if self.warmup > self.epochs:

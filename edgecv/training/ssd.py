@@ -22,7 +22,7 @@ _MATCHING_IOU = 0.5
 _NEGATIVES = 3  # for each anchor with an object
 # The paper leaves pictures without an object aside; here their surest mistakes count, too.
 _FEWEST_NEGATIVES = 8
-# Lin et al., 2017, section 4.1.
+# Lin et al., 2017, table 1.
 _ALPHA, _GAMMA = 0.25, 2.0
 _PRIOR = 0.01
 
@@ -42,7 +42,9 @@ def ssd_losses(
 
 
 def begin_as_background(network: keras.Model, decoder: Ssd) -> None:
-    """Let a fresh network score each class 0.01, so that its many anchors do not drown the few with an object.
+    """Let a fresh network score objects 0.01, so that its many anchors do not drown the few with one.
+
+    Independent classes score that each, classes that compete in a softmax all together.
 
     It sets the biases of the layers ``…_class_conv``.
 
@@ -64,7 +66,8 @@ def match(truths: Any, anchors: Any) -> tuple[Any, Any, Any]:
 
     Each object gets the anchor that overlaps it best, whatever that overlap is, and all anchors of an IoU above 0.5.
     An anchor that overlaps several objects finds the one that it overlaps best, of those whose best anchor it is if
-    there are any.
+    there are any; so of two objects with the same best anchor the other has those above 0.5 alone. An object that no
+    anchor touches gets none.
 
     Args:
         truths: float32 ``(batch, objects, 5)``, see `edgecv.training.truths`.

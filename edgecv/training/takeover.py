@@ -1,6 +1,7 @@
 """What a network takes over from a trained one of the same architecture: all weights of the same path and shape."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from edgecv.architecture import Architecture
 from edgecv.errors import TrainingError
@@ -8,11 +9,21 @@ from edgecv.errors import TrainingError
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["built"]
+__all__ = ["built", "input_size_of"]
+
+
+def input_size_of(
+    architecture: Architecture, base: "keras.Model | None", wanted: tuple[int, int] | None
+) -> tuple[int, int]:
+    """Return ``(height, width)`` at which a network learns: the wanted one, that of the trained one, or the default."""
+    if wanted is not None:
+        return wanted
+    fixed: Sequence[Any] = base.inputs[0].shape[1:3] if base is not None else (None, None)
+    return architecture.input_shape[:2] if None in fixed else (int(fixed[0]), int(fixed[1]))
 
 
 def built(
-    architecture: Architecture, base: "keras.Model | None", *, input_size: tuple[int, int] | None, classes: int
+    architecture: Architecture, base: "keras.Model | None", *, input_size: tuple[int, int], classes: int
 ) -> "keras.Model":
     """Build a detector or segmenter for other classes, with the weights of a trained one where they fit.
 
@@ -20,7 +31,7 @@ def built(
         architecture: What to build.
         base: The trained network: of this architecture, or of one that has all layers but the heads of it. Its heads
             are taken over, too, where their shapes are the same. None for fresh weights.
-        input_size: ``(height, width)`` in pixels; None takes the architecture's.
+        input_size: ``(height, width)`` in pixels.
         classes: Number of classes, without a background that the architecture adds itself.
 
     Raises:

@@ -135,7 +135,7 @@ _LEARNS: Mapping[str, tuple[DataTask, ...]] = {
 
 
 def _either(names: Sequence[str]) -> str:
-    return " or ".join(names)
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 2 else names)
 
 
 def trainable(name: str) -> Architecture:

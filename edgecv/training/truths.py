@@ -6,6 +6,8 @@ negative are no objects: −1 is padding, −2 a crowd, a region in which nothin
 
 from typing import Any
 
+from edgecv.data.anchors import LEAST_SIDE
+
 __all__ = ["CROWD", "PADDING", "areas", "intersections", "truths"]
 
 PADDING = -1
@@ -16,15 +18,15 @@ def truths(boxes: Any, categories: Any, size: tuple[Any, Any]) -> Any:
     """Make the tensor of a batch.
 
     Args:
-        boxes: float32 ``(batch, objects, 4)``: x1, y1, x2, y2 in pixels of the input; those without an area have been
-            lost to augmentation, and become padding.
+        boxes: float32 ``(batch, objects, 4)``: x1, y1, x2, y2 in pixels of the input; those of less than a pixel in one
+            direction, such as those that augmentation has dropped, become padding.
         categories: int32 ``(batch, objects)``.
         size: ``(height, width)`` of the input in pixels, numbers or tensors.
     """
     from keras import ops
 
     height, width = (ops.cast(side, "float32") for side in size)
-    kept = ops.min(boxes[..., 2:] - boxes[..., :2], axis=-1) > 0
+    kept = ops.min(boxes[..., 2:] - boxes[..., :2], axis=-1) >= LEAST_SIDE
     category = ops.where(kept, ops.cast(categories, "float32"), float(PADDING))
     return ops.concatenate([boxes / ops.stack([width, height, width, height]), category[..., None]], axis=-1)
 

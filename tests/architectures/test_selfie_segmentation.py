@@ -166,7 +166,7 @@ def test_export_is_proven(to: str, classes: int, tmp_path: Path) -> None:
 
 def test_other_classes_keep_all_but_the_last_layer_of_a_trained_network() -> None:
     base = drawn(size=(64, 64))
-    network = built(SELFIE, base, input_size=None, classes=4)
+    network = built(SELFIE, base, input_size=(256, 256), classes=4)
     known = {variable.path: np.asarray(variable) for variable in base.weights}
     for variable in network.weights:
         same = np.array_equal(np.asarray(variable), known[variable.path])

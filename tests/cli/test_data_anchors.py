@@ -96,7 +96,7 @@ def test_fewer_boxes_than_anchors_end_in_one_line(labels: Path) -> None:
     result = run(labels, "--part", "all", "--input-size", 64, "--output", "a.json")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
-        "Error: 2 boxes of 2 different sizes are too few for 9 anchors. Ask for fewer anchors, or give more boxes.\n"
+        "Error: Too few boxes for 9 anchors: 2, of different sizes 2. Ask for fewer anchors, or give more boxes.\n"
     )
     assert not Path("a.json").exists()
 

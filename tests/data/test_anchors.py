@@ -70,16 +70,16 @@ def test_the_same_seed_gives_the_same_anchors_also_of_many_boxes() -> None:
 def test_fewer_boxes_than_anchors_are_refused() -> None:
     with refused(
         DataError,
-        "6 boxes of 6 different sizes are too few for 9 anchors. Ask for fewer anchors, or give more boxes.",
+        "Too few boxes for 9 anchors: 6, of different sizes 6. Ask for fewer anchors, or give more boxes.",
     ):
         find_anchors(SIX, count=9)
     with refused(
         DataError,
-        "20 boxes of 1 different sizes are too few for 2 anchors. Ask for fewer anchors, or give more boxes.",
+        "Too few boxes for 2 anchors: 20, of different sizes 1. Ask for fewer anchors, or give more boxes.",
     ):
         find_anchors(np.tile(SIX[:1], (20, 1)), count=2)
     with refused(
-        DataError, "0 boxes of 0 different sizes are too few for 1 anchors. Ask for fewer anchors, or give more boxes."
+        DataError, "Too few boxes for 1 anchors: 0, of different sizes 0. Ask for fewer anchors, or give more boxes."
     ):
         anchors_of([], input_size=(64, 64), count=1)
 
@@ -154,3 +154,10 @@ def test_files_that_are_no_json_or_not_there_are_named(tmp_path: Path) -> None:
         read_anchors(str(missing))
     with pytest.raises(OptionError, match=f"^Anchor file {re.escape(repr(str(broken)))} is no JSON: .+\\.$"):
         read_anchors(str(broken))
+
+
+def test_sizes_that_are_rare_among_many_boxes_are_found_all_the_same() -> None:
+    # Of more than 10,000 boxes as many are drawn, and these few may not be among them.
+    boxes = np.concatenate([np.full((19_992, 2), 10.0), np.arange(20.0, 28.0)[:, None] * [1, 2]])
+    anchors = find_anchors(boxes, count=9, seed=0)
+    assert len(np.unique(anchors, axis=0)) == 9

@@ -196,7 +196,7 @@ def refused(kind: type[EdgecvError], message: str, options: Settings) -> None:
         (
             "lenet5",
             "segmentation",
-            "lenet5 is a classification network and cannot learn segmentation, only classification or localisation or "
+            "lenet5 is a classification network and cannot learn segmentation, only classification, localisation or "
             "detection. Choose another one of 'edgecv list architectures'.",
         ),
     ],

@@ -135,7 +135,7 @@ def test_masks_of_no_class_are_counted_and_all_of_them_refused(tmp_path: Path) -
     nothing = mask((255, 255))
     some = run_data(write(tmp_path / "some", {"a": mask((0, 1)), "b": nothing, "c": nothing}))
     task = SegmentationTask(some, settings(tmp_path))
-    assert task.notes((64, 64)) == ("2 of the 3 training masks hold 255 alone: nothing is learnt from them",)
+    assert task.notes((64, 64)) == ("training masks of 255 alone, from which nothing is learnt: 2 of 3",)
     none = run_data(write(tmp_path / "none", {"a": nothing, "b": nothing}, classes="background\nthing\n"))
     message = (
         f"The masks of the 2 training pictures of {none.dataset.path!r} hold 255 alone, which is of no class. "
@@ -190,6 +190,11 @@ def test_16s_goes_on_from_32s_with_its_scores(coarse: tuple[Path, Any], two_clas
     assert {path.partition("/")[0] for path in fresh} == {"score_block_13_expand_relu", "upscore_block_13_expand_relu"}
     for path in set(new) - fresh - {"logits/kernel"}:
         np.testing.assert_array_equal(new[path], old[path], err_msg=path)
+
+
+def test_a_trained_network_keeps_its_size(coarse: tuple[Path, Any], two_classes: Path) -> None:
+    learner, _ = learner_from(coarse[0], two_classes, "fcn32s_mobilenet_v2", input_size=None)
+    assert learner.size == (TILE, TILE)
 
 
 def test_other_classes_get_new_scores_on_the_old_body(coarse: tuple[Path, Any], tmp_path: Path) -> None:

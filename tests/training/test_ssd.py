@@ -160,9 +160,20 @@ def test_pictures_without_objects_have_a_finite_loss_and_gradient(balance: Any, 
 
 
 def test_boxes_lost_to_augmentation_become_padding_and_pixels_shares() -> None:
-    boxes = np.array([[(10, 20, 30, 40), (0, 0, 0, 0)]], np.float32)
-    found = truths(ops.convert_to_tensor(boxes), ops.convert_to_tensor([[3, 4]]), (100, 200))
-    np.testing.assert_allclose(np.asarray(found)[0], [(0.05, 0.2, 0.15, 0.4, 3), (0, 0, 0, 0, -1)])
+    boxes = np.array([[(10, 20, 30, 40), (0, 0, 0, 0), (10, 20, 10.9, 40)]], np.float32)
+    found = truths(ops.convert_to_tensor(boxes), ops.convert_to_tensor([[3, 4, 5]]), (100, 200))
+    assert np.asarray(found)[0, :, 4].tolist() == [3, -1, -1]  # the last is less than a pixel wide
+    np.testing.assert_allclose(np.asarray(found)[0, 0, :4], (0.05, 0.2, 0.15, 0.4), rtol=1e-6)
+
+
+def test_a_fresh_softmax_scores_all_classes_together_a_hundredth() -> None:
+    network = load_architecture("ssd_tiny").build(input_size=(96, 96), classes=4)
+    decoder = load_architecture("ssd_tiny").decoder
+    assert isinstance(decoder, Ssd)
+    begin_as_background(network, decoder)
+    bias = np.asarray(network.get_layer("map2_class_conv").bias).reshape(-1, 5)
+    scores = np.exp(bias) / np.exp(bias).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(scores[:, 1:].sum(axis=1), 0.01, rtol=1e-5)
 
 
 def test_a_fresh_network_scores_every_class_a_hundredth() -> None:
