@@ -1,6 +1,7 @@
 """Detectors that learn: small real runs against a floor, what they take over, and what data can do wrong."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from edgecv.models import open_model
 from edgecv.preprocess import Fit
 from edgecv.registry import load_architecture
 from edgecv.training.detection import DetectionTask
+from edgecv.training.listener import Listener
 from edgecv.training.measuring import MEASURED
 from edgecv.training.run_data import RunData
 from edgecv.training.running import RunResult
@@ -264,3 +266,33 @@ def test_the_class_loss_is_chosen(architecture: str, loss: Any, activation: str,
     assert classes.balance == balance
     assert isinstance(classes.decoder, Ssd)
     assert classes.decoder.activation == activation
+
+
+def test_training_at_several_sizes_goes_on_as_if_unbroken(scenes_data: Path, tmp_path: Path) -> None:
+    class Interrupted(Listener):
+        def epoch(self, row: Mapping[str, Any], *, best: bool) -> None:  # noqa: ARG002
+            raise KeyboardInterrupt
+
+    rows = scenes_data.read_text().splitlines()
+    wanted = [f"{part}_{number:03d}.png" for part, count in (("train", 24), ("val", 4)) for number in range(count)]
+    few = tmp_path / "few.csv"
+    kept = [f"{scenes_data.parent}/{row}" for row in rows[1:] if row.partition(",")[0] in wanted]
+    few.write_text("\n".join([rows[0], *kept]) + "\n")
+    settings = Settings(
+        architecture="yolo_v3_tiny",
+        data=str(few),
+        input_size=(64, 64),
+        epochs=3,
+        batch=4,  # 6 steps: the size changes within the second epoch
+        multi_scale=(32, 96),
+        augment="light",
+        split=(1.0, 0.0, 0.0),
+        seed=1,
+    )
+    whole = edgecv.train(settings, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        edgecv.train(settings, tmp_path / "broken", listener=Interrupted())
+    broken = edgecv.train(settings, tmp_path / "broken", resume=True)
+    for first, second in zip(whole.history, broken.history, strict=True):
+        for name in ("epoch", "loss", "val_loss", "val_AP50", "val_AP"):
+            assert second[name] == pytest.approx(first[name], rel=1e-6), name
