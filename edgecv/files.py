@@ -49,16 +49,19 @@ def writable_folder(path: Path) -> Path:
     """Return the folder of ``path``, cleaned of temporaries whose writer is gone.
 
     Raises:
-        OutputError: It is missing, not a folder, or not writable.
+        OutputError: It is missing, not a folder, or not writable, or ``path`` is a device, pipe or socket.
     """
     folder = path.parent
     try:
         is_folder = folder.is_dir()
+        special = path.exists() and not (path.is_file() or path.is_dir())
     except OSError as error:  # behind a folder that may not be entered, or a name that is too long
         raise _output_error(path, error) from error
     if not is_folder:
         what = "is not a folder" if folder.exists() else "does not exist"
         raise OutputError(f"Cannot write {str(path)!r}: the folder {str(folder)!r} {what}. Create it first.")
+    if special:  # renaming would put a file in the place of the device
+        raise OutputError(f"Cannot write {str(path)!r}: it is a device, pipe or socket. Name a file.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"Cannot write {str(path)!r}: the folder {str(folder)!r} is read-only.")
     with contextlib.suppress(PermissionError):  # a folder that can be written but not listed

@@ -319,3 +319,12 @@ def test_a_folder_that_can_be_written_but_not_listed_is_fine(tmp_path: Path) -> 
         assert (folder / "x.bin").exists()
     finally:
         folder.chmod(0o755)
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.onnx"
+    os.mkfifo(pipe)
+    with pytest.raises(OutputError) as caught, replace_whole(pipe):
+        pass
+    assert str(caught.value) == f"Cannot write {str(pipe)!r}: it is a device, pipe or socket. Name a file."
+    assert pipe.is_fifo()

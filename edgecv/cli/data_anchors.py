@@ -92,6 +92,8 @@ def _check_files(save: Path | None, output: Path | None) -> None:
         raise OptionError(f"--save {str(save)!r} is no PNG. Name a file that ends in .png.")
     if save is not None:
         require("matplotlib", extra="eval", purpose="Drawing plots")
+    if save is not None and output is not None and save.absolute() == output.absolute():
+        raise OptionError(f"--save and --output are both {str(save)!r}. Name two files.")
     for file in (save, output):
         if file is not None:
             writable_folder(file)

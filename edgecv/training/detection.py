@@ -60,6 +60,7 @@ class DetectionTask:
         size = input_size_of(architecture, base, self._settings.input_size)
         scaling = base.edgecv_info.preprocess if base is not None else None
         self._fit = for_whole_pictures(scaling or architecture.preprocess).fit
+        self._check_sizes(size)
         if architecture.task == "classification":
             network = self._on_classifier(architecture, base, size)
         else:
@@ -129,6 +130,15 @@ class DetectionTask:
     def metrics(self) -> dict[str, list[Any]]:
         """Return none: what counts is what the decoder makes of the outputs."""
         return {name: [] for name in self._outputs}
+
+    def _check_sizes(self, size: tuple[int, int]) -> None:
+        """Refuse boxes that are all too small to be seen."""
+        sizes = box_sizes(self._data.parts["train"], size, self._fit)
+        if not np.any(np.all(sizes >= LEAST_SIDE, axis=1)):
+            raise DataError(
+                f"All {len(sizes)} boxes of the training part of {self._data.dataset.path!r} are less than a pixel "
+                f"wide or high at {size[0]}x{size[1]}. Choose a larger --input-size, or cut the pictures into tiles."
+            )
 
     def _detector(
         self, architecture: "Architecture", base: "keras.Model | None", size: tuple[int, int]
@@ -215,7 +225,12 @@ class DetectionTask:
         """Return sizes of anchors in pixels of the input: of a file, or of the boxes of the training part."""
         if self._settings.anchors == "auto":
             samples = self._data.parts["train"]
-            return anchors_of(samples, input_size=size, fit=self._fit, count=count, seed=self._settings.seed).sizes
+            try:
+                return anchors_of(samples, input_size=size, fit=self._fit, count=count, seed=self._settings.seed).sizes
+            except DataError as error:
+                problem = str(error).partition(". ")[0]
+                other = "a file of --anchors" if architecture.task == "classification" else "--anchors default"
+                raise DataError(f"{problem}. Use {other}, or give more boxes.") from error
         given = read_anchors(self._settings.anchors)
         if len(given) != count:
             raise OptionError(

@@ -26,7 +26,7 @@ from edgecv.training.process import check_device, prepared
 from edgecv.training.run_data import RunData, read_data
 from edgecv.training.run_dir import DIVERGED, RunDir, is_run_dir, read_run
 from edgecv.training.settings import Settings
-from edgecv.training.tasks import TrainingTask, find_task, monitored, task_of, trainable
+from edgecv.training.tasks import TrainingTask, find_task, learns, monitored, task_of, trainable
 
 if TYPE_CHECKING:
     from edgecv.data.samples import Part
@@ -167,14 +167,15 @@ def _task(settings: Settings, data: RunData) -> TrainingTask:
         OptionError: A setting is for another task.
         DataError: The labels cannot teach it.
     """
-    name = task_of(trainable(settings.architecture), settings, data.dataset.task)
+    architecture = trainable(settings.architecture)
+    name = task_of(architecture, settings, data.dataset.task)
     for key, tasks in _SETTINGS_OF_TASKS.items():
         default = type(settings).__dataclass_fields__[key].default
         if getattr(settings, key) != default and name not in tasks:
             of_data = f"{settings.architecture} learns {name} from {data.dataset.path!r}"
+            other = f", or choose --task {tasks[0]}" if learns(architecture, tasks[0]) else ""
             raise OptionError(
-                f"{key.replace('_', '-')} is for {' and '.join(tasks)}, and {of_data}. "
-                f"Leave it out, or choose --task {tasks[0]}."
+                f"{key.replace('_', '-')} is for {' and '.join(tasks)}, and {of_data}. Leave it out{other}."
             )
     return find_task(name)(data, settings)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgecv.training.run_data import RunData
     from edgecv.training.settings import Settings
 
-__all__ = ["TrainingTask", "find_task", "monitored", "task_of", "trainable"]
+__all__ = ["TrainingTask", "find_task", "learns", "monitored", "task_of", "trainable"]
 
 
 class TrainingTask(Protocol):
@@ -116,12 +116,12 @@ def task_of(architecture: Architecture, settings: "Settings", data_task: DataTas
         OptionError: The architecture cannot learn it.
     """
     own = architecture.task
-    learns = _LEARNS.get(own, ())
-    wanted = settings.task or (data_task if own == "classification" else learns[0])
-    if wanted not in learns:
+    known = _LEARNS.get(own, ())
+    wanted = settings.task or (data_task if own == "classification" else known[0])
+    if wanted not in known:
         raise OptionError(
             f"{architecture.name} is a {own} network and cannot learn {wanted}"
-            f"{f', only {_either(learns)}' if learns else ''}. Choose another one of 'edgecv list architectures'."
+            f"{f', only {_either(known)}' if known else ''}. Choose another one of 'edgecv list architectures'."
         )
     return wanted
 
@@ -132,6 +132,11 @@ _LEARNS: Mapping[str, tuple[DataTask, ...]] = {
     "detection": ("detection",),
     "segmentation": ("segmentation",),
 }
+
+
+def learns(architecture: Architecture, task: DataTask) -> bool:
+    """Tell whether an architecture can learn a task."""
+    return task in _LEARNS.get(architecture.task, ())
 
 
 def _either(names: Sequence[str]) -> str:

@@ -206,7 +206,16 @@ def test_fewer_boxes_than_anchors_are_one_line() -> None:
     with pytest.raises(DataError) as caught:
         task_with(run_data(sample(Box(0, 0, 50, 50, 0))), "yolo_v3_tiny")
     assert str(caught.value) == (
-        "Too few boxes for 6 anchors: 1, of different sizes 1. Ask for fewer anchors, or give more boxes."
+        "Too few boxes for 6 anchors: 1, of different sizes 1. Use --anchors default, or give more boxes."
+    )
+
+
+def test_boxes_that_are_all_below_a_pixel_are_one_line() -> None:
+    with pytest.raises(DataError) as caught:
+        task_with(run_data(sample(Box(0, 0, 1.5, 50, 0), Box(0, 0, 60, 1, 1))))
+    assert str(caught.value) == (
+        "All 2 boxes of the training part of 'data' are less than a pixel wide or high at 96x96. "
+        "Choose a larger --input-size, or cut the pictures into tiles."
     )
 
 
