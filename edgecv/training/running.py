@@ -118,7 +118,7 @@ def train(
     else:
         run_dir.check_free(force=force)
     check_device(device)
-    trainable(settings.architecture)
+    _check_architecture(settings)
     recipe = _kept_recipe(run_dir, settings) if resume else read_recipe(settings.augment)
     data = read_data(settings, listener)
     task = _task(settings, data)
@@ -148,7 +148,7 @@ def show_augmented(settings: Settings, path: Path) -> None:
     listener = Listener()
     if path.suffix.lower() != ".png":
         raise OptionError(f"show-augmented {str(path)!r} is no PNG. Name a file that ends in .png.")
-    trainable(settings.architecture)
+    _check_architecture(settings)
     recipe = read_recipe(settings.augment)
     writable_folder(path)
     data = read_data(settings, listener)
@@ -158,6 +158,13 @@ def show_augmented(settings: Settings, path: Path) -> None:
         streams = _streams(settings, task, learner, recipe, data, None)
         with quiet_frameworks():
             save_preview(streams["train"], path, classes=data.dataset.classes)
+
+
+def _check_architecture(settings: Settings) -> None:
+    """Refuse an architecture, or a task of it, before any data are read."""
+    architecture = trainable(settings.architecture)
+    if settings.task is not None:
+        task_of(architecture, settings, settings.task)
 
 
 def _task(settings: Settings, data: RunData) -> TrainingTask:

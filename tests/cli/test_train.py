@@ -190,10 +190,14 @@ _SCRATCH = ("-o", "run")
     [
         (("lenet5", "--data", "nowhere", *_SCRATCH), "There are no data at 'nowhere'. Name a folder, a file of labels, "
          "or tfds:NAME."),
-        (("yolo_v3_tiny", "--data", "DATA", *_SCRATCH), "yolo_v3_tiny is a detection network, which edgecv cannot "
-         "train. Choose a classifier of 'edgecv list architectures'."),
-        (("lenet5", "--data", "DATA", *_SCRATCH, "--task", "detection"), "Invalid value for '--task': 'detection' is "
-         "not one of 'classification', 'localisation'."),
+        (("yolo_v3_tiny", "--data", "DATA", *_SCRATCH, "--task", "classification"), "yolo_v3_tiny is a detection "
+         "network and cannot learn classification, only detection. Choose another one of 'edgecv list architectures'."),
+        (("lenet5", "--data", "DATA", *_SCRATCH, "--task", "tracking"), "Invalid value for '--task': 'tracking' is "
+         "not one of 'classification', 'localisation', 'detection', 'segmentation'."),
+        (("yolo_v3_tiny", "--data", "DATA", *_SCRATCH, "--multi-scale", "608-320"), "multi-scale must be two multiples "
+         "of 32 pixels, the smaller first, got 608-320. Leave the values out for 320-608."),
+        (("yolo_v3_tiny", "--data", "DATA", *_SCRATCH, "--multi-scale", "large"), "Invalid value for '--multi-scale': "
+         "'large' is no range of sizes such as 320-608."),
         (("lenet5", "--data", "DATA", *_SCRATCH, "--freeze-epochs", "21"), "freeze-epochs must be at most the 20 "
          "epochs of the run, got 21."),
         (("lenet5", "--data", "DATA", *_SCRATCH, "--device", "tpu"), "Unknown device 'tpu'. Choose cpu or cuda."),
@@ -235,10 +239,12 @@ def test_data_of_another_task(data: str, shapes: Any) -> None:
     shapes.located_csv(Path("boxes"), 4, empty=1)
     said = refused("lenet5", "--data", "boxes", "-o", "run", "--task", "classification", "--batch", "1", lines=2)
     assert said == "Error: 'boxes' (csv) gives no class to each picture: it cannot teach classification."
-    said = refused("lenet5", "--data", "boxes", "-o", "run", "--batch", "1", lines=2)
+    said = refused("yolo_v3_tiny", "--data", data, "-o", "run", "--batch", "1", lines=2)
     assert said == (
-        "Error: edgecv cannot train detection yet, only classification and localisation. Choose one with --task."
+        f"Error: {data!r} (folders) holds labels for classification, and a detector needs boxes. Give other data."
     )
+    said = refused("fcn8s_mobilenet_v2", "--data", data, "-o", "run", "--batch", "1", lines=2)
+    assert said == f"Error: {data!r} (folders) has no masks: it cannot teach segmentation."
     said = refused("lenet5", "--data", "boxes", "-o", "run", "--task", "localisation", "--batch", "1", lines=2)
     assert said.endswith(" has no box. Use --objectness, or leave such pictures out.")
 
@@ -413,8 +419,12 @@ def test_a_folder_that_is_read_only(data: str, folder: Path) -> None:
 def test_options_of_another_task_are_refused(data: str) -> None:
     said = refused("lenet5", "--data", data, "-o", "run", "--objectness", "--batch", "1", lines=2)
     assert said == (
-        f"Error: objectness is for localisation, and {data!r} teaches classification. "
+        f"Error: objectness is for localisation, and lenet5 learns classification from {data!r}. "
         "Leave it out, or choose --task localisation."
+    )
+    said = refused("yolo_v3_tiny", "--data", data, "-o", "run", "--objectness", "--batch", "1", lines=2)
+    assert said == (
+        f"Error: objectness is for localisation, and yolo_v3_tiny learns detection from {data!r}. Leave it out."
     )
     said = refused("lenet5", "--data", data, "--show-augmented", "sheet.jpg")
     assert said == "Error: show-augmented 'sheet.jpg' is no PNG. Name a file that ends in .png."

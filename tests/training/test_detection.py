@@ -98,7 +98,7 @@ def test_yolo_learns_at_several_sizes_with_anchors_of_the_data(scenes_data: Path
 
 def test_a_grid_of_boxes_learns_on_a_classifier(scenes_data: Path, tmp_path: Path) -> None:
     settings = Settings(
-        architecture="lenet5", data=str(scenes_data), input_size=_SIZE, epochs=12, batch=16, learning_rate=3e-3
+        architecture="fashion_cnn", data=str(scenes_data), input_size=(64, 64), epochs=5, batch=16, learning_rate=2e-3
     )
     result = edgecv.train(settings, tmp_path / "grid")
     assert result.document["task"] == "detection"

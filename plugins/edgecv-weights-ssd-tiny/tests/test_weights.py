@@ -60,7 +60,7 @@ def test_answers_are_those_that_were_recorded(files: dict[str, Path]) -> None:
         assert each["box"] == pytest.approx([float(row[side]) for side in ("x1", "y1", "x2", "y2")], abs=0.01)
 
 
-def test_the_file_can_be_made_again_from_a_run(tmp_path: Path) -> None:
+def test_the_file_is_made_again_from_a_network_of_these_weights(tmp_path: Path) -> None:
     from edgecv.models import save_model
 
     spec = importlib.util.spec_from_file_location("make_weights", ROOT / "make_weights.py")
