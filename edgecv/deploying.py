@@ -100,12 +100,14 @@ def deploy(
     if batch is not None and batch < 1:
         raise OptionError(f"batch must be at least 1 or dynamic, got {batch}.")
     boxes = _boxes(info, decoder, localisation)
-    network = _without_auxiliary(network, info.task)
+    built = network = _without_auxiliary(network, info.task)
     if input_size is not None and (info.task == "segmentation" or _finds_many(boxes)):
         network = _at_size(network, input_size)
     size, channels = _picture_input(network, input_size)
     _check_values(batch or 1, size, channels)
     scaling, notes = _scaling(info, preprocess)
+    if built is not network:
+        notes = (*notes, f"{info.name} was built for another size than {size[0]}x{size[1]}: measure it there anew.")
     scaling.check_channels(channels)
     if boxes is None and info.task == "segmentation":
         head = _segmentation_head(network, activation, size=size, channels=channels)

@@ -38,8 +38,13 @@ def test_it_is_exported_and_proven_at_that_size(small: Any, tmp_path: Path, name
     assert edgecv.load(artifact.path).metadata["input"]["shape"] == [1, 64, 128, 3]
 
 
-def test_a_segmenter_too() -> None:
+def test_a_segmenter_too(caplog: pytest.LogCaptureFixture) -> None:
     network = build("selfie_segmentation", weights="random", input_size=(64, 64))
+    edgecv.deploy(network, input_size=(64, 64))
+    assert not caplog.messages
+    assert edgecv.deploy(network, input_size=(96, 128)).notes == (
+        "selfie_segmentation was built for another size than 96x128: measure it there anew.",
+    )
     (mask,) = edgecv.deploy(network, input_size=(96, 128)).run(np.zeros((1, 96, 128, 3), np.uint8)).values()
     assert mask.shape == (1, 96, 128)
 
