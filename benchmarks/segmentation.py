@@ -16,7 +16,7 @@ import numpy as np
 from measuring import write_csv
 from nuclei import TILE, write_nuclei
 from PIL import Image
-from training import trained
+from training import rows_of, trained
 
 import edgecv
 from edgecv.data.samples import Dataset, Sample
@@ -68,21 +68,8 @@ def measured(
         sessions[name] = edgecv.load(path)
     found = {name: evaluate(session, *data).to_json() for name, session in sessions.items()}
     click.echo({name: [figures[each] for each in _FIGURES] for name, figures in found.items()}, err=True)
-    rows = [
-        {
-            "case": "nuclei",
-            "architecture": architecture,
-            "weights": run["weights"],
-            "training_pictures": run["data"]["parts"]["train"],
-            "test_pictures": len(data[1]),
-            "epochs": run["epochs"],
-            "seconds": run["seconds"],
-            "figure": figure,
-            **{name: round(figures[figure], 5) for name, figures in found.items()},
-        }
-        for figure in _FIGURES
-    ]
-    return rows, sessions["onnx"]
+    figures = {name: {figure: document[figure] for figure in _FIGURES} for name, document in found.items()}
+    return rows_of("nuclei", run, figures, pictures=len(data[1])), sessions["onnx"]
 
 
 def draw(samples: Sequence[Sample], answers: Mapping[str, edgecv.Session]) -> None:

@@ -76,13 +76,20 @@ def measured(
         path = folder / f"{case.replace(' ', '_')}{suffix}"
         edgecv.export(deployed, to=name, path=path)
         figures[name] = _figures(edgecv.load(path), *data)
+    return rows_of(case, run, figures, pictures=len(data[1]))
+
+
+def rows_of(
+    case: str, run: Mapping[str, Any], figures: Mapping[str, Mapping[str, float]], *, pictures: int
+) -> list[Row]:
+    """Return a row for each figure of a run; ``figures`` by format, then by name."""
     return [
         {
             "case": case,
             "architecture": run["architecture"],
             "weights": run["weights"],
             "training_pictures": run["data"]["parts"]["train"],
-            "test_pictures": len(data[1]),
+            "test_pictures": pictures,
             "epochs": run["epochs"],
             "seconds": run["seconds"],
             "figure": figure,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgecv.data.sample_sizes import sample_size
-from edgecv.data.samples import Sample
+from edgecv.data.samples import Sample, corners
 from edgecv.data.threads import in_threads
 from edgecv.errors import DataError, OptionError, one_line
 from edgecv.pictures import place
@@ -168,9 +168,9 @@ def box_sizes(samples: Sequence[Sample], input_size: tuple[int, int], fit: Fit) 
     boxed = [sample for sample in samples if sample.boxes]
     found = [np.empty((0, 2))]
     for sample, size in zip(boxed, in_threads(sample_size, boxed), strict=True):
-        corners = np.array([(box.x1, box.y1, box.x2, box.y2) for box in sample.boxes if box.counts]).reshape(-1, 4)
-        corners = place(fit, size, input_size).boxes_in_input(corners)
-        found.append(corners[:, 2:] - corners[:, :2])
+        counted = corners(box for box in sample.boxes if box.counts)
+        boxes = place(fit, size, input_size).boxes_in_input(counted)
+        found.append(boxes[:, 2:] - boxes[:, :2])
     return np.concatenate(found)
 
 

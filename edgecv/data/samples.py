@@ -1,6 +1,6 @@
 """The nouns of data: Box, Sample and Dataset. Formats make them; splitting, training and evaluation read them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -9,7 +9,18 @@ import numpy as np
 
 from edgecv.pictures import Picture, read_picture
 
-__all__ = ["PARTS", "ArraySource", "Box", "DataTask", "Dataset", "FileSource", "Part", "PictureSource", "Sample"]
+__all__ = [
+    "PARTS",
+    "ArraySource",
+    "Box",
+    "DataTask",
+    "Dataset",
+    "FileSource",
+    "Part",
+    "PictureSource",
+    "Sample",
+    "corners",
+]
 
 DataTask = Literal["classification", "localisation", "detection", "segmentation"]
 Part = Literal["train", "val", "test"]
@@ -102,6 +113,11 @@ class Box:
     def counts(self) -> bool:
         """Whether it is an object to find: neither a crowd nor difficult."""
         return not (self.crowd or self.difficult)
+
+
+def corners(boxes: Iterable[Box]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the corners of boxes, float64 ``(boxes, 4)``: x1, y1, x2, y2 in pixels of their picture."""
+    return np.array([(box.x1, box.y1, box.x2, box.y2) for box in boxes], np.float64).reshape(-1, 4)
 
 
 @dataclass(frozen=True, kw_only=True)

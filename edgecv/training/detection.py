@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from edgecv.data.anchors import LEAST_SIDE, anchors_of, box_sizes, mean_overlap, read_anchors
-from edgecv.data.samples import Box, DataTask, Part, Sample
+from edgecv.data.anchors import LEAST_SIDE, box_sizes, find_anchors, mean_overlap, read_anchors
+from edgecv.data.samples import DataTask, Part, Sample, corners
 from edgecv.decoders import Ssd, YoloGrid, YoloV3
 from edgecv.errors import DataError, OptionError
-from edgecv.preprocess import Fit, for_whole_pictures
+from edgecv.preprocess import for_whole_pictures
 from edgecv.training.takeover import built, input_size_of
 from edgecv.training.truths import CROWD, truths
 
@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DetectionTask"]
 
-_PARTS: Mapping[Part, str] = {"train": "training", "val": "validation"}
+# Parts that need boxes: what they are called, and what for.
+_PARTS: Mapping[Part, tuple[str, str]] = {
+    "train": ("training", "learn from"),
+    "val": ("validation", "choose the best epoch by"),
+}
 # Boxes a cell of a detector that is put on a classifier.
 _GRID_ANCHORS = 5
 
@@ -52,14 +56,16 @@ class DetectionTask:
         self._decoder: Decoder | None = None
         self._outputs: tuple[str, ...] = ()
         self._losses: Sequence[Any] = ()
-        self._fit = Fit()
         self._grid: tuple[int, ...] = (1, 1)
+        # Width and height of the training part's boxes in pixels of the input: telling them opens every picture.
+        self._sizes = np.empty((0, 2))
 
     def network(self, architecture: "Architecture", base: "keras.Model | None") -> "keras.Model":
         """Build the detector, and find the anchors that it is to use."""
         size = input_size_of(architecture, base, self._settings.input_size)
         scaling = base.edgecv_info.preprocess if base is not None else None
-        self._fit = for_whole_pictures(scaling or architecture.preprocess).fit
+        fit = for_whole_pictures(scaling or architecture.preprocess).fit
+        self._sizes = box_sizes(self._data.parts["train"], size, fit)
         self._check_sizes(size)
         if architecture.task == "classification":
             network = self._on_classifier(architecture, base, size)
@@ -91,8 +97,7 @@ class DetectionTask:
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             names = ", ".join(repr(name) for name in missing[:3])
             said.append(f"classes without a box in the training part cannot be learnt: {names}{more}")
-        sizes = box_sizes(samples, size, self._fit)
-        small = int(np.sum(np.min(sizes, axis=1, initial=np.inf) < LEAST_SIDE))
+        small = len(self._sizes) - len(self._seen)
         if small:
             said.append(
                 f"boxes of the training part that are less than a pixel wide or high at {size[0]}x{size[1]}, "
@@ -102,7 +107,7 @@ class DetectionTask:
 
     def targets(self, sample: Sample, placement: "Placement") -> Mapping[str, Any]:
         """Return the boxes in pixels of the input; crowds and VOC's difficult ones as regions that do not count."""
-        boxes = placement.boxes_in_input(_corners(sample.boxes)).astype(np.float32)
+        boxes = placement.boxes_in_input(corners(sample.boxes)).astype(np.float32)
         categories = np.array([box.category if box.counts else CROWD for box in sample.boxes], np.int32)
         return {"boxes": boxes, "box_categories": categories}
 
@@ -122,22 +127,26 @@ class DetectionTask:
         """Draw anchors.png: the anchors over the sizes of the boxes of the training part."""
         from edgecv.evaluation.anchor_plot import draw_anchors
 
-        sizes = box_sizes(self._data.parts["train"], size, self._fit)
-        sizes = sizes[np.all(sizes >= LEAST_SIDE, axis=1)]
         anchors = _anchor_sizes(self._decoder, size, self._grid)
-        draw_anchors(folder / "anchors.png", sizes, anchors, mean_iou=mean_overlap(sizes, np.array(anchors)))
+        mean_iou = mean_overlap(self._seen, np.array(anchors))
+        draw_anchors(folder / "anchors.png", self._seen, anchors, mean_iou=mean_iou)
 
     def metrics(self) -> dict[str, list[Any]]:
         """Return none: what counts is what the decoder makes of the outputs."""
         return {name: [] for name in self._outputs}
 
+    @property
+    def _seen(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Those of `_sizes` that are large enough to be learnt."""
+        return self._sizes[np.all(self._sizes >= LEAST_SIDE, axis=1)]
+
     def _check_sizes(self, size: tuple[int, int]) -> None:
         """Refuse boxes that are all too small to be seen."""
-        sizes = box_sizes(self._data.parts["train"], size, self._fit)
-        if not np.any(np.all(sizes >= LEAST_SIDE, axis=1)):
+        if not len(self._seen):
             raise DataError(
-                f"All {len(sizes)} boxes of the training part of {self._data.dataset.path!r} are less than a pixel "
-                f"wide or high at {size[0]}x{size[1]}. Choose a larger --input-size, or cut the pictures into tiles."
+                f"All {len(self._sizes)} boxes of the training part of {self._data.dataset.path!r} are less than a "
+                f"pixel wide or high at {size[0]}x{size[1]}. Choose a larger --input-size, or cut the pictures into "
+                "tiles."
             )
 
     def _detector(
@@ -192,7 +201,7 @@ class DetectionTask:
                 "goes on with its own. Leave it out."
             )
         if fresh and self._settings.anchors != "default":
-            decoder = with_anchors(decoder, self._anchors(architecture, size, sum(map(len, decoder.anchors))))
+            decoder = with_anchors(decoder, self._anchors(architecture, sum(map(len, decoder.anchors))))
         if fresh:
             start_objectness(network, decoder)
         strides = [size[0] // int(output.shape[1]) for output in network.outputs]
@@ -211,7 +220,7 @@ class DetectionTask:
         network = yolo_grid_head(body, classes=len(self._classes), boxes=_GRID_ANCHORS)
         self._check_class_loss(network)
         _, rows, columns, _ = network.outputs[0].shape
-        found = self._anchors(architecture, size, _GRID_ANCHORS)
+        found = self._anchors(architecture, _GRID_ANCHORS)
         in_cells = tuple((width * columns / size[1], height * rows / size[0]) for width, height in found)
         decoder = YoloGrid(anchors=in_cells)
         start_objectness(network, decoder)
@@ -219,14 +228,11 @@ class DetectionTask:
         self._losses = yolo_grid_losses(decoder, len(self._classes), box_weight=self._settings.box_weight)
         return network
 
-    def _anchors(
-        self, architecture: "Architecture", size: tuple[int, int], count: int
-    ) -> Sequence[tuple[float, float]]:
+    def _anchors(self, architecture: "Architecture", count: int) -> Sequence[tuple[float, float]]:
         """Return sizes of anchors in pixels of the input: of a file, or of the boxes of the training part."""
         if self._settings.anchors == "auto":
-            samples = self._data.parts["train"]
             try:
-                return anchors_of(samples, input_size=size, fit=self._fit, count=count, seed=self._settings.seed).sizes
+                return [(w, h) for w, h in find_anchors(self._seen, count=count, seed=self._settings.seed).tolist()]
             except DataError as error:
                 problem = str(error).partition(". ")[0]
                 other = "a file of --anchors" if architecture.task == "classification" else "--anchors default"
@@ -253,22 +259,17 @@ def _check(data: "RunData") -> None:
         )
     if not any(sample.boxes for sample in dataset.samples):
         raise DataError(f"{dataset.path!r} ({dataset.format}) has no boxes: it cannot teach detection.")
-    purposes: Mapping[Part, str] = {"train": "learn from", "val": "choose the best epoch by"}
-    for part, purpose in purposes.items():
+    for part, (name, purpose) in _PARTS.items():
         samples = data.parts.get(part, ())
         if samples and not any(box.counts for sample in samples for box in sample.boxes):
             raise DataError(
-                f"The {_PARTS[part]} part of {dataset.path!r} has no boxes to {purpose}, beside crowds and difficult "
+                f"The {name} part of {dataset.path!r} has no boxes to {purpose}, beside crowds and difficult "
                 "ones. Change --split, or give more labels."
             )
 
 
 def _channels(network: "keras.Model") -> list[Any]:
     return [output.shape[-1] for output in network.outputs]
-
-
-def _corners(boxes: Sequence[Box]) -> np.ndarray[Any, Any]:
-    return np.array([(box.x1, box.y1, box.x2, box.y2) for box in boxes], np.float64).reshape(-1, 4)
 
 
 def _anchor_sizes(decoder: "Decoder | None", size: tuple[int, int], grid: tuple[int, ...]) -> list[tuple[float, float]]:

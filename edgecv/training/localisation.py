@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from edgecv.data.samples import Dataset, DataTask, Sample
+from edgecv.data.samples import Dataset, DataTask, Sample, corners
 from edgecv.decoders.base import framed_corners
 from edgecv.errors import DataError
 from edgecv.localisation import Localisation
@@ -75,9 +75,8 @@ class LocalisationTask:
 
     def targets(self, sample: Sample, placement: "Placement") -> Mapping[str, Any]:
         """Return the box in pixels of the input."""
-        corners = np.array([(box.x1, box.y1, box.x2, box.y2) for box in sample.boxes], np.float64).reshape(-1, 4)
         return {
-            "boxes": placement.boxes_in_input(corners).astype(np.float32),
+            "boxes": placement.boxes_in_input(corners(sample.boxes)).astype(np.float32),
             "box_categories": np.array([box.category for box in sample.boxes], np.int32),
         }
 
@@ -88,8 +87,8 @@ class LocalisationTask:
         height, width = size
         category = targets["box_categories"][:, 0]
         present = ops.cast(category >= 0, "float32")
-        corners = targets["boxes"][:, 0] / ops.convert_to_tensor([width, height, width, height], "float32")
-        begin, end = corners[:, :2], corners[:, 2:]
+        boxes = targets["boxes"][:, 0] / ops.convert_to_tensor([width, height, width, height], "float32")
+        begin, end = boxes[:, :2], boxes[:, 2:]
         sides = ops.sqrt(end - begin) if self._settings.sqrt_sizes else end - begin
         answers = {
             "predictions": ops.one_hot(ops.maximum(category, 0), len(self._classes)),
