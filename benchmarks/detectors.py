@@ -61,7 +61,7 @@ def yolo_settings(folder: Path) -> Settings:
         format="csv",
         input_size=(192, 192),
         multi_scale=(128, 224),
-        epochs=20,
+        epochs=12,
         batch=16,
         learning_rate=1e-3,
         warmup=1.0,
