@@ -50,6 +50,11 @@ class DetectionHead:
         """Whether the boxes of the anchors are the same on every picture."""
         return bool(getattr(self.decoder, "fixed_boxes", False))
 
+    def is_joint(self, outputs: int) -> bool:
+        """Tell whether one of the network's outputs, so many, holds boxes and scores together."""
+        is_joint = getattr(self.decoder, "is_joint", None)
+        return is_joint is not None and bool(is_joint(outputs))
+
     def sizes(self, input_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """Return the ``(height, width)`` at which the network runs, one a scale of the decoder."""
         sizes = getattr(self.decoder, "sizes", None)

@@ -31,6 +31,11 @@ class Exporter(Protocol):
         source: ``"deployable"``, or the name of the exporter whose artifact it starts from.
         api_version: The version of this contract that it was written for.
         precision: Precision of weights and arithmetic; an option.
+
+    One that can write ``int8`` has two more options, which stay unused in other precisions: ``calibration``, a
+    `Calibration` or None, whose ``feeds`` it learns ranges from; and ``float_layers``, the paths of layers that it
+    leaves in float32, beside `quantizable.joint_layers`. It quantises layers of the network alone: what the names
+    of the artifact's tensors call ``pipeline`` stays float.
     """
 
     summary: ClassVar[str]

@@ -80,6 +80,10 @@ class AnchorFree:
         """What scores went through last and can be compared without: ``sigmoid`` or ``none``."""
         return undoable(self.activation)
 
+    def is_joint(self, outputs: int) -> bool:
+        """Tell whether boxes and scores come in one tensor, with so many outputs of the network."""
+        return outputs in (1, len(self.strides))
+
     def check(self, shapes: Sequence[tuple[int | None, ...]], input_size: tuple[int, int]) -> int:
         """Return the number of classes; see `Decoder.check`.
 

@@ -45,7 +45,8 @@ class Decoder(Protocol):
 
     Implementations are frozen, keyword-only dataclasses: their fields are the keys of the JSON file. One whose
     scores come straight out of a sigmoid also has ``score_activation``, ``"sigmoid"``: verification then compares
-    them on logits.
+    them on logits. One that takes boxes and scores out of one tensor also has ``is_joint(outputs)``, true where it does
+    with so many outputs: in 8 bits they would share a scale.
 
     Attributes:
         name: Its name on the command line and in metadata.

@@ -122,6 +122,10 @@ class SlidingWindow:
                 )
         return sizes
 
+    def is_joint(self, outputs: int) -> bool:
+        """Tell whether boxes and scores come in one tensor, with so many outputs of the network."""
+        return self.box != "window" and outputs == 1
+
     def check(self, shapes: Sequence[tuple[int | None, ...]], input_size: tuple[int, int]) -> int:
         """Return the number of classes; see `Decoder.check`.
 

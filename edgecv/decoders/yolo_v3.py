@@ -54,6 +54,10 @@ class YoloV3:
             outputs=list_of(text(), minimum=0),
         )
 
+    def is_joint(self, outputs: int) -> bool:  # noqa: ARG002
+        """Tell whether boxes and scores come in one tensor, with so many outputs of the network."""
+        return True
+
     def check(self, shapes: Sequence[tuple[int | None, ...]], input_size: tuple[int, int]) -> int:  # noqa: ARG002
         """Return the number of classes; see `Decoder.check`.
 
