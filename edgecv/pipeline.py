@@ -20,6 +20,7 @@ from edgecv.errors import OptionError, VerificationError
 from edgecv.exporter import Exporter
 from edgecv.files import replace_whole
 from edgecv.metadata import seal
+from edgecv.observed import Observer
 from edgecv.quiet import quiet_frameworks
 from edgecv.recorded import record_cases
 from edgecv.registry import load_exporter, runtime_for
@@ -83,6 +84,7 @@ def export(
     verify: bool = True,
     images: "Iterable[Path | str | NDArray[Any]] | None" = None,
     devices: Sequence[str] = ("cpu",),
+    observe: Observer | None = None,
     **options: Any,
 ) -> Artifact:
     """Write an artifact, and prove that it answers like ``source``.
@@ -95,6 +97,7 @@ def export(
         verify: Run it and compare; a failing artifact is not written.
         images: Pictures to verify on; the default are the photos that ship with edgecv.
         devices: Devices to verify on.
+        observe: Is called with what each run of the artifact answered.
         **options: Options of the exporter, where ``to`` is a name.
 
     Returns:
@@ -126,7 +129,7 @@ def export(
         original = source if isinstance(source, Original) else Original(source, images, verify=verify)
         with quiet_frameworks():
             artifact = exporter.export(original.deployable, temporary)
-        report = _verified(original, artifact, exporter, runtime, devices) if verify else None
+        report = _verified(original, artifact, exporter, runtime, devices, observe) if verify else None
         if runtime is not None:
             seal(temporary, _metadata(original, artifact, exporter, form, report), runtime[1])
     seconds = time.perf_counter() - started
@@ -179,6 +182,7 @@ def _verified(
     exporter: Exporter,
     runtime: tuple[str, Runtime] | None,
     devices: Sequence[str],
+    observe: Observer | None,
 ) -> Report:
     if runtime is None or original.pictures is None:
         raise OptionError("There is nothing to verify with: the original was made without pictures.")
@@ -193,6 +197,7 @@ def _verified(
                 original.pictures,
                 original.answers,
                 TOLERANCES[exporter.precision],
+                observe,
             )
             for device in devices
         ]

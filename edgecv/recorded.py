@@ -19,6 +19,7 @@ import numpy as np
 
 from edgecv.detection import DETECTIONS
 from edgecv.errors import ArtifactError, OptionError
+from edgecv.observed import Observer
 from edgecv.photos import shipped_photos
 from edgecv.pictures import fit_picture
 from edgecv.preprocess import Preprocess
@@ -33,6 +34,7 @@ from edgecv.verification import (
     make_report,
     merge,
     noise_picture,
+    observed,
     open_quietly,
     original_answers,
     picture_size,
@@ -84,6 +86,7 @@ def verify_recorded(
     devices: Sequence[str],
     *,
     tolerance: float | None = None,
+    observe: Observer | None = None,
 ) -> Report:
     """Run the recorded cases on every device.
 
@@ -94,6 +97,7 @@ def verify_recorded(
         runtime: Opens it.
         devices: Devices to run on.
         tolerance: Largest relative difference; by default that of the artifact's precision.
+        observe: Is called with what each run answered.
 
     Raises:
         ArtifactError: The artifact records no cases, none can be made again here, or its metadata are damaged.
@@ -104,7 +108,7 @@ def verify_recorded(
     notes = (f"{skipped} recorded pictures are resized otherwise by this Pillow and were left out",) if skipped else ()
     inside = metadata.get("checkpoints") or ()
     most = tolerance_of(path, metadata) if tolerance is None else tolerance
-    reports = [_check(open_quietly(runtime, path, device, inside), name, recorded, most) for device in devices]
+    reports = [_check(open_quietly(runtime, path, device, inside), name, recorded, most, observe) for device in devices]
     merged = merge(reports)
     return Report(checks=merged.checks, task=merged.task, notes=(*merged.notes, *notes))
 
@@ -150,7 +154,8 @@ class _Recorded:
     Attributes:
         head: What comparing needs to know of the outputs.
         names: Of the pictures.
-        feed: What the artifact's input takes, ``(pictures, height, width, channels)``.
+        pictures: uint8 ``(pictures, height, width, channels)``.
+        feed: What the artifact's input takes, of the same shape.
         batch: Pictures per run.
         answers: The original's, one row a picture, flat and sampled.
         steps: Output → the step at which its flattened values were sampled.
@@ -158,6 +163,7 @@ class _Recorded:
 
     head: Head
     names: tuple[str, ...]
+    pictures: Array
     feed: Array
     batch: int
     answers: Arrays
@@ -165,7 +171,7 @@ class _Recorded:
 
 
 def _read(path: Path, metadata: Mapping[str, Any], made: Sequence[tuple[Mapping[str, Any], Array]]) -> _Recorded:
-    feed = np.stack([picture for _, picture in made])
+    pictures = feed = np.stack([picture for _, picture in made])
     with _reading(path):
         if metadata["input"]["dtype"] == "float32":
             feed = Preprocess.from_json(metadata["preprocess"]).apply(feed.astype(np.float32), np)
@@ -177,6 +183,7 @@ def _read(path: Path, metadata: Mapping[str, Any], made: Sequence[tuple[Mapping[
     return _Recorded(
         head=head,
         names=tuple(str(case["picture"]) for case, _ in made),
+        pictures=pictures,
         feed=feed,
         batch=metadata["input"]["shape"][0] or 1,
         answers=answers,
@@ -190,9 +197,12 @@ def _wanted(metadata: Mapping[str, Any]) -> list[str]:
     return [*outputs, *(metadata.get("checkpoints") or ())]
 
 
-def _check(runner: Runner, name: str, recorded: _Recorded, tolerance: float) -> Report:
+def _check(runner: Runner, name: str, recorded: _Recorded, tolerance: float, observe: Observer | None = None) -> Report:
     answers, steps = recorded.answers, recorded.steps
     given = run_batched(runner, recorded.feed, recorded.batch)
+    if observe is not None:
+        pictures = Pictures(names=recorded.names, values=recorded.pictures)
+        observe(observed(runner, name, recorded.batch, pictures, answers, given, tolerance, steps))
     if recorded.head.segmentation is None and recorded.head.nms is None:
         given = {
             output: values.reshape(len(values), -1)[:, :: steps.get(output, 1)] for output, values in given.items()

@@ -19,6 +19,7 @@ from edgecv.errors import DigestError, OptionError
 from edgecv.localisation import LOCALISATIONS
 from edgecv.metadata import check_digest
 from edgecv.nms import Nms
+from edgecv.observed import Observer, Run
 from edgecv.photos import shipped_photos
 from edgecv.pictures import fit_picture, picture_of_array, read_picture
 from edgecv.quiet import quiet_frameworks
@@ -107,6 +108,7 @@ def verify(
     against: "Deployable | None" = None,
     images: Iterable[Path | str | Array] | None = None,
     devices: Sequence[str] = ("cpu",),
+    observe: Observer | None = None,
 ) -> Report:
     """Prove that an artifact answers like the original.
 
@@ -116,6 +118,7 @@ def verify(
             original that are recorded in it are demanded again.
         images: Pictures to verify on; the default are the photos that ship with edgecv. Seeded noise is added.
         devices: Devices to run on: ``"cpu"``, ``"cuda"``.
+        observe: Is called with what each run answered.
 
     Raises:
         ArtifactError: The file cannot be parsed or has no edgecv metadata.
@@ -132,7 +135,7 @@ def verify(
     if against is None:
         from edgecv.recorded import verify_recorded
 
-        return verify_recorded(path, metadata, name, runtime, devices)
+        return verify_recorded(path, metadata, name, runtime, devices, observe=observe)
     contradiction = _check_statements(name, metadata, against)
     if contradiction is not None:
         return contradiction
@@ -142,7 +145,7 @@ def verify(
     tolerance = tolerance_of(path, metadata)
     inside = metadata.get("checkpoints") or ()
     runners = [open_quietly(runtime, path, device, inside) for device in devices]
-    return merge([verify_runner(runner, name, against, pictures, answers, tolerance) for runner in runners])
+    return merge([verify_runner(runner, name, against, pictures, answers, tolerance, observe) for runner in runners])
 
 
 def tolerance_of(path: Path, metadata: Mapping[str, Any]) -> float:
@@ -210,7 +213,13 @@ def original_answers(deployable: "Deployable", pictures: Pictures) -> Arrays:
 
 
 def verify_runner(
-    runner: Runner, name: str, deployable: "Deployable", pictures: Pictures, answers: Arrays, tolerance: float
+    runner: Runner,
+    name: str,
+    deployable: "Deployable",
+    pictures: Pictures,
+    answers: Arrays,
+    tolerance: float,
+    observe: Observer | None = None,
 ) -> Report:
     """Compare an opened artifact with the original's answers, at its batch size or at 1 and 3."""
     batches = (1, _DYNAMIC_BATCH) if deployable.batch is None else (deployable.batch,)
@@ -220,6 +229,8 @@ def verify_runner(
         given = run_batched(runner, deployable.feed(pictures.values), batch)
         compared = compare_outputs(head, answers, given, tolerance)
         reports.append(make_report(runner, name, compared, pictures.names, batch, tolerance))
+        if observe is not None:
+            observe(observed(runner, name, batch, pictures, answers, given, tolerance))
     return merge(reports)
 
 
@@ -247,6 +258,31 @@ def make_report(
         ),
         task=task,
         notes=tuple(dict.fromkeys(comparison.note for comparison in compared.values() if comparison.note)),
+    )
+
+
+def observed(
+    runner: Runner,
+    name: str,
+    batch: int,
+    pictures: Pictures,
+    answers: Arrays,
+    given: Arrays,
+    tolerance: float,
+    steps: Mapping[str, int] | None = None,
+) -> Run:
+    """Put the answers of both sides into an observer's form."""
+    return Run(
+        runtime=name,
+        device=runner.device,
+        provider=runner.provider,
+        batch=batch,
+        names=tuple(pictures.names),
+        pictures=pictures.values,
+        answers=answers,
+        given=given,
+        tolerance=tolerance,
+        steps=steps or {},
     )
 
 
