@@ -11,6 +11,7 @@ __all__ = [
     "VACUITY",
     "Array",
     "Comparison",
+    "both_taken_off",
     "compare",
     "compare_top_k",
     "failed",
@@ -109,14 +110,7 @@ def compare(
         return _compare_exact(original, artifact)
     count = len(original)
     before, after = original.reshape(count, -1), artifact.reshape(count, -1)
-    known = _resolved(before, activation)
-    a = take_off(before, activation)
-    b = _nearest(a, after, activation)
-    if activation == "softmax":
-        a, b = (values - np.mean(values, axis=1, keepdims=True, where=known) for values in (a, b))
-        # A class without digits counts by how far the artifact lifts it to where it would have some.
-        b = np.where(known, b, take_off(after, activation) - np.log(_SMALLEST))
-        a = np.where(known, a, 0)
+    a, b, known = both_taken_off(before, after, activation)
     measured = _measure(a, b, np.maximum(np.max(np.abs(a), axis=1), least_scale))
     problem = _vacuous(a, known, tolerance, least_scale) if vacuity else ""
     if measured.relative_diff > tolerance:
@@ -126,6 +120,28 @@ def compare(
         top1, flipped = _top1(before, after, activation, tolerance * np.max(np.abs(a), axis=1))
         problem = problem or flipped
     return Comparison(**{**vars(measured), "top1": top1, "problem": problem})
+
+
+def both_taken_off(before: Array, after: Array, activation: str) -> tuple[Array, Array, Array]:
+    """Undo an activation on both sides.
+
+    Args:
+        before: The original's ``(pictures, elements)``.
+        after: The artifact's.
+        activation: What both went through.
+
+    Returns:
+        Both sides, float64, whose difference is what counts, and where the original has digits to tell its logits.
+    """
+    known = _resolved(before, activation)
+    a = take_off(before, activation)
+    b = _nearest(a, after, activation)
+    if activation == "softmax":
+        a, b = (values - np.mean(values, axis=1, keepdims=True, where=known) for values in (a, b))
+        # A class without digits counts by how far the artifact lifts it to where it would have some.
+        b = np.where(known, b, take_off(after, activation) - np.log(_SMALLEST))
+        a = np.where(known, a, 0)
+    return a, b, known
 
 
 def compare_top_k(
