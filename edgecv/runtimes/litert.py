@@ -38,7 +38,13 @@ class LiteRtRuntime:
         return () if _package() is None else ("cpu",)
 
     def open(
-        self, path: Path, *, device: str = "cpu", threads: int | None = None, expose: Sequence[str] = ()
+        self,
+        path: Path,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        expose: Sequence[str] = (),
+        delegate: bool = True,
     ) -> "LiteRtRunner":
         """Load a ``.tflite`` file.
 
@@ -46,7 +52,8 @@ class LiteRtRuntime:
             path: The file.
             device: ``"cpu"``.
             threads: Threads within an operator; the default is the engine's.
-            expose: Names of tensors inside the file that `run` returns, too.
+            expose: Names of tensors inside the file that `run` returns, too; quantised ones as float32.
+            delegate: Let XNNPACK compute what it can; otherwise the engine's own kernels do, operator by operator.
 
         Raises:
             MissingExtraError: LiteRT is not installed.
@@ -63,13 +70,16 @@ class LiteRtRuntime:
                 f"{str(path)!r} needs operators that LiteRT has not: {', '.join(custom)}. "
                 "Export it with builtin operators only."
             )
-        interpreter = _interpreter()
+        engine = _engine()
         # Exposed as outputs, they are computed by the kernels that compute them otherwise; keeping all tensors,
         # as the engine offers, would turn its delegate off.
         content, exposed = tflite_container.exposing(path, expose) if expose else (None, {})
-        source = {"model_path": str(path)} if content is None else {"model_content": content}
+        options: dict[str, Any] = {"model_path": str(path)} if content is None else {"model_content": content}
+        if not delegate:
+            options["experimental_op_resolver_type"] = engine.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
-            return LiteRtRunner(interpreter(**source, num_threads=threads), path, exposed)
+            interpreter = engine.Interpreter(**options, num_threads=threads)
+            return LiteRtRunner(interpreter, path, exposed, provider="XNNPACK" if delegate else "builtin kernels")
         except Exception as error:  # ValueError and RuntimeError, and what a newer engine may raise
             raise unreadable(path, "TFLite", error) from error
 
@@ -78,7 +88,7 @@ class LiteRtRuntime:
         if device != "cpu":
             return f"LiteRT has no device {device!r} in edgecv"
         try:
-            _interpreter()
+            _engine()
         except Exception as error:  # whatever it is, it is the answer
             return one_line(error)
         return None
@@ -119,13 +129,19 @@ class LiteRtRuntime:
 class LiteRtRunner:
     """An opened ``.tflite`` file."""
 
-    def __init__(self, interpreter: Any, path: Path, exposed: Mapping[str, int]) -> None:
+    def __init__(self, interpreter: Any, path: Path, exposed: Mapping[str, int], provider: str = "XNNPACK") -> None:
         self._interpreter = interpreter
+        self._provider = provider
         inputs, outputs = _tensors(interpreter, path, set(exposed.values()))
         self._input_index = {info.name: index for info, index in inputs}
         self._output_index = {**{info.name: index for info, index in outputs}, **exposed}
         self._inputs = tuple(info for info, _ in inputs)
         self._outputs = tuple(info for info, _ in outputs)
+        self._quantised = {
+            int(each["index"]): each["quantization_parameters"]
+            for each in interpreter.get_output_details()
+            if int(each["index"]) in set(exposed.values())
+        }
         interpreter.allocate_tensors()
 
     @property
@@ -150,8 +166,8 @@ class LiteRtRunner:
 
     @property
     def provider(self) -> str:
-        """The delegate that LiteRT applies by itself to what it can run."""
-        return "XNNPACK"
+        """The delegate that LiteRT applies by itself to what it can run, unless it was turned off."""
+        return self._provider
 
     def run(self, feeds: Mapping[str, Any]) -> Arrays:
         """Run it on arrays by input name.
@@ -167,8 +183,16 @@ class LiteRtRunner:
         for name, array in arrays.items():
             self._interpreter.set_tensor(self._input_index[name], array)
         self._interpreter.invoke()
-        # get_tensor copies: the arrays outlive the next run.
-        return {name: self._interpreter.get_tensor(index) for name, index in self._output_index.items()}
+        return {name: self._value(index) for name, index in self._output_index.items()}
+
+    def _value(self, index: int) -> Any:
+        # get_tensor copies: the array outlives the next run.
+        value = self._interpreter.get_tensor(index)
+        parameters = self._quantised.get(index)
+        # An activation has one scale; what has none is no quantised tensor.
+        if parameters is None or len(parameters["scales"]) != 1:
+            return value
+        return (value.astype("float32") - float(parameters["zero_points"][0])) * float(parameters["scales"][0])
 
     def _resize(self, arrays: Mapping[str, Any]) -> None:
         now = {each["index"]: tuple(each["shape"]) for each in self._interpreter.get_input_details()}
@@ -186,12 +210,13 @@ def _package() -> str | None:
     return next((name for name in _PACKAGES if importlib.util.find_spec(name) is not None), None)
 
 
-def _interpreter() -> Any:
+def _engine() -> Any:
+    """Return the engine's module, with its Interpreter."""
     package = _package()
     if package is None:
         raise MissingExtraError("Opening .tflite files", "ai-edge-litert", "tflite")
     try:
-        return importlib.import_module(f"{package}.interpreter").Interpreter
+        return importlib.import_module(f"{package}.interpreter")
     except ImportError as error:
         problem = f"a working {package} ({one_line(error)})"
         raise MissingExtraError("Opening .tflite files", problem, "tflite") from error

@@ -100,6 +100,15 @@ def test_missing_files_and_folders_are_one_line(runtime: Runtime, tmp_path: Path
         runtime.read_metadata(tmp_path)
 
 
+def test_litert_runs_without_its_delegate(tmp_path: Path, make_bare: Callable[..., bytes]) -> None:
+    path = tmp_path / "bare.tflite"
+    path.write_bytes(make_bare("tflite"))
+    runner = LiteRtRuntime().open(path, delegate=False)
+    assert runner.provider == "builtin kernels"
+    answer = runner.run({"image": np.full((1, 4, 4, 3), 51, np.uint8)})["probabilities"]
+    np.testing.assert_allclose(answer, [[0.2, 0.2, 0.2]], rtol=1e-6)
+
+
 def test_unknown_devices_are_refused(bare: Path) -> None:
     with pytest.raises(DeviceError, match=r"^(ONNX Runtime|LiteRT) has no device 'tpu' in edgecv\. Use cpu.*\.$"):
         runtime_of(bare)[1].open(bare, device="tpu")
