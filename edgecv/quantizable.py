@@ -4,9 +4,11 @@ Scaling, decoding and suppression never do: exporters quantise the network's lay
 """
 
 from edgecv.deployable import Deployable
+from edgecv.errors import OptionError
 from edgecv.layer_graph import LayerGraph, Step, layer_graph
+from edgecv.lowering import layer_paths
 
-__all__ = ["joint_layers", "output_layers"]
+__all__ = ["joint_layers", "output_layers", "refuse_quantised"]
 
 
 def joint_layers(deployable: Deployable) -> tuple[str, ...]:
@@ -14,8 +16,10 @@ def joint_layers(deployable: Deployable) -> tuple[str, ...]:
 
     Boxes span hundreds of pixels and scores 0…1: one scale for both would round every score to 0.
     """
+    if deployable.detection is None:
+        return ()
     graph = layer_graph(deployable.network)
-    if deployable.detection is None or not deployable.detection.is_joint(len(graph.outputs)):
+    if not deployable.detection.is_joint(len(graph.outputs)):
         return ()
     return tuple(dict.fromkeys(step.path for slot in graph.outputs for step in _last_weights(graph, slot)))
 
@@ -28,6 +32,21 @@ def output_layers(deployable: Deployable) -> tuple[str, ...]:
     graph = layer_graph(deployable.network)
     steps = [graph.producer(slot) for slot in graph.outputs]
     return tuple(dict.fromkeys(step.path for step in steps if step is not None))
+
+
+def refuse_quantised(deployable: Deployable) -> None:
+    """Refuse a network that Keras has quantised: its weights have lost their digits already.
+
+    Raises:
+        OptionError: It is one; the message names the first such layer.
+    """
+    for path, layer in layer_paths(deployable.network):
+        mode = getattr(getattr(layer, "dtype_policy", None), "quantization_mode", None)
+        if mode is not None:
+            raise OptionError(
+                f"{deployable.name!r} is already quantised: its layer {path!r} holds {mode} weights. "
+                "Give the network from before quantize()."
+            )
 
 
 def _last_weights(graph: LayerGraph, slot: int) -> list[Step]:
