@@ -11,7 +11,7 @@ import mmap
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Field", "WireError", "encode_field", "encode_header", "fields", "text"]
+__all__ = ["Field", "WireError", "encode_field", "encode_header", "fields", "integers", "text"]
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES = 10
@@ -81,6 +81,19 @@ def text(data: bytes | mmap.mmap, field: Field) -> str:
         return data[field.begin : field.end].decode()
     except UnicodeDecodeError as error:
         raise WireError(f"the string at byte {field.begin} is not UTF-8") from error
+
+
+def integers(data: bytes | mmap.mmap, field: Field) -> list[int]:
+    """Return the value of an integer field, or the values of a packed one.
+
+    Raises:
+        WireError: They are no integers.
+    """
+    values, position = [], field.begin
+    while position < field.end:
+        value, position = _varint(data, position, field.end)
+        values.append(value)
+    return values
 
 
 def encode_field(number: int, value: bytes) -> bytes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Arrays", "Runner", "Runtime", "TensorInfo"]
+__all__ = ["Arrays", "NodeTime", "Runner", "Runtime", "TensorInfo"]
 
 Arrays = dict[str, "np.ndarray[Any, np.dtype[Any]]"]
 
@@ -34,6 +34,24 @@ class TensorInfo:
     def to_json(self) -> dict[str, Any]:
         """Return the form of ``export --json``; a dynamic dimension is null."""
         return {"name": self.name, "shape": list(self.shape), "dtype": self.dtype}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeTime:
+    """How long a node of an artifact takes in its engine.
+
+    Attributes:
+        name: The engine's name of it.
+        op: Its operator, as the engine calls it.
+        milliseconds: In one run.
+        tensors: The artifact's tensors that it computes, those of nodes that were fused into it included; none where
+            the engine put it in.
+    """
+
+    name: str
+    op: str
+    milliseconds: float
+    tensors: tuple[str, ...] = ()
 
 
 class Runner(Protocol):
@@ -70,6 +88,18 @@ class Runner(Protocol):
 @runtime_checkable
 class Runtime(Protocol):
     """An engine, and the container format of the artifacts that it opens.
+
+    A runtime may have two more methods, which ``edgecv benchmark`` calls where they are there::
+
+        def profile(
+            self, path: Path, feeds: Mapping[str, Any], *, device: str, threads: int | None, seconds: float
+        ) -> list[NodeTime]:
+            # Time each node while the engine runs the artifact for about so long, in the order of the nodes.
+
+        def multiply_adds(self, path: Path, feeds: Mapping[str, Any]) -> int | None:
+            # Count the multiply-adds of convolutions and matrix products in a run on feeds.
+
+    Both raise `ArtifactError` where the file does not allow it; a None says that nothing is known.
 
     Attributes:
         summary: One line for ``edgecv list``.

@@ -25,6 +25,7 @@ class LiteRtRuntime:
     summary: ClassVar[str] = "LiteRT, CPU with XNNPACK"
     suffixes: ClassVar[tuple[str, ...]] = (".tflite",)
     extra: ClassVar[str] = "tflite"
+    engines: ClassVar[tuple[str, ...]] = ("ai-edge-litert", "tflite-runtime")
     api_version: ClassVar[int] = 1
 
     def missing(self) -> str | None:
@@ -124,6 +125,16 @@ class LiteRtRuntime:
             ArtifactError: The file cannot be parsed.
         """
         return tflite_container.custom_operators(path)
+
+    def multiply_adds(self, path: Path, feeds: Mapping[str, Any]) -> int:  # noqa: ARG002
+        """Count the multiply-adds of convolutions and matrix products in a run of the shapes in the file.
+
+        Raises:
+            ArtifactError: The file cannot be parsed.
+        """
+        from edgecv.runtimes import tflite_costs
+
+        return tflite_costs.multiply_adds(path)
 
 
 class LiteRtRunner:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from edgecv.errors import DeviceError, MissingExtraError
-from edgecv.runtime import Arrays, TensorInfo
+from edgecv.runtime import Arrays, NodeTime, TensorInfo
 from edgecv.runtimes import onnx_container
 from edgecv.runtimes.container import mapped, one_line, unreadable
 from edgecv.runtimes.feeds import check_feeds, check_threads
@@ -29,6 +29,7 @@ class OnnxRuntime:
     summary: ClassVar[str] = "ONNX Runtime, CPU and CUDA"
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
     extra: ClassVar[str] = "onnx"
+    engines: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnxruntime-gpu")
     api_version: ClassVar[int] = 1
 
     def missing(self) -> str | None:
@@ -55,6 +56,7 @@ class OnnxRuntime:
         threads: int | None = None,
         expose: Sequence[str] = (),
         tf32: bool = False,
+        profile: Path | None = None,
     ) -> "OnnxRunner":
         """Load a ``.onnx`` file.
 
@@ -64,6 +66,7 @@ class OnnxRuntime:
             threads: Threads within an operator; the default is one a physical core.
             expose: Names of tensors inside the file that `run` returns, too.
             tf32: Let a GPU multiply float32 with 10 bits of mantissa.
+            profile: Prefix of the file into which the engine writes how long each node takes.
 
         Raises:
             MissingExtraError: ONNX Runtime is not installed.
@@ -82,7 +85,7 @@ class OnnxRuntime:
             with contextlib.redirect_stdout(sys.stderr):
                 session = engine.InferenceSession(
                     onnx_container.exposing(path, expose) if expose else str(path),
-                    _options(engine, threads),
+                    _options(engine, threads, profile),
                     providers=_providers(engine, device, tf32),
                 )
         except Exception as error:  # the engine has a dozen types of its own
@@ -142,6 +145,48 @@ class OnnxRuntime:
         """
         return onnx_container.custom_operators(path)
 
+    def profile(
+        self,
+        path: Path,
+        feeds: Mapping[str, Any],
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        seconds: float = 2.0,
+    ) -> list[NodeTime]:
+        """Time each node with the engine's own profiler.
+
+        Raises:
+            ArtifactError: The file cannot be parsed.
+            DeviceError: The device is not there.
+            OptionError: The artifact does not take ``feeds``.
+        """
+        import tempfile
+        import time
+
+        from edgecv.runtimes.onnx_graph import read_graph
+        from edgecv.runtimes.onnx_profile import node_times
+
+        nodes, _ = read_graph(path)
+        with tempfile.TemporaryDirectory() as folder:
+            prefix = Path(folder) / "profile"
+            runner = self.open(path, device=device, threads=threads, profile=prefix)
+            end = time.perf_counter() + seconds
+            runner.run(feeds)
+            while time.perf_counter() < end:
+                runner.run(feeds)
+            return node_times(runner.end_profile(), nodes)
+
+    def multiply_adds(self, path: Path, feeds: Mapping[str, Any]) -> int:
+        """Count the multiply-adds of convolutions and matrix products in a run on ``feeds``.
+
+        Raises:
+            ArtifactError: The file cannot be parsed.
+        """
+        from edgecv.runtimes import onnx_costs
+
+        return onnx_costs.multiply_adds(path, lambda names: self.open(path, expose=names).run(feeds))
+
 
 class OnnxRunner:
     """An opened ``.onnx`` file."""
@@ -191,6 +236,10 @@ class OnnxRunner:
         values = self._session.run(self._wanted, {name: np.asarray(array, order="C") for name, array in feeds.items()})
         return dict(zip(self._wanted, values, strict=True))
 
+    def end_profile(self) -> Path:
+        """End the profile that the file was opened with, and return where it is."""
+        return Path(self._session.end_profiling())
+
 
 def _package_folder() -> Path | None:
     spec = importlib.util.find_spec("onnxruntime")
@@ -219,8 +268,11 @@ def _engine() -> Any:
     return onnxruntime
 
 
-def _options(engine: Any, threads: int | None) -> Any:
+def _options(engine: Any, threads: int | None, profile: Path | None = None) -> Any:
     options = engine.SessionOptions()
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     options.log_severity_level = _ERRORS_ONLY
     # Threads that spin between two pictures cost power on a device and disturb whatever runs beside them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

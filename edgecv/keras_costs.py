@@ -1,0 +1,49 @@
+"""How many multiply-adds a Keras network needs for a picture: those of its convolutions and matrix products."""
+
+import math
+from typing import Any
+
+from edgecv.deployable import Deployable
+
+__all__ = ["multiply_adds"]
+
+
+def multiply_adds(deployable: Deployable) -> int | None:
+    """Count the multiply-adds of one picture, bodies of loops left out.
+
+    The graph is traced, so that layers of any kind and operations between them count; None where Keras runs on
+    another backend than TensorFlow.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    info = deployable.input
+    # A picture that the graph resizes may have any size.
+    shape = [1, *(side or deployable.input_size[place] for place, side in enumerate(info.shape[1:3])), info.shape[3]]
+    traced = tf.function(lambda images: deployable.graph(images)[0], autograph=False)
+    graph = traced.get_concrete_function(tf.TensorSpec(shape, info.dtype)).graph
+    return sum(map(_count, graph.get_operations()))
+
+
+def _count(operation: Any) -> int:
+    """Count those of an operation whose shapes are known; weights are (height, width, in, out)."""
+    shapes = [each.shape.as_list() if each.shape.rank is not None else [None] for each in operation.inputs]
+    output = operation.outputs[0].shape if operation.outputs else None
+    out = output.as_list() if output is not None and output.rank is not None else [None]
+    match operation.type:
+        case "Conv2D":
+            factors = [*out, *shapes[1][:3]]
+        case "DepthwiseConv2dNative":
+            factors = [*out, *shapes[1][:2]]
+        case "Conv2DBackpropInput":  # a transposed convolution: sizes, weights (height, width, out, in), data
+            factors = [*shapes[2], *shapes[1][:3]]
+        case "MatMul":
+            factors = [*out, shapes[0][0 if operation.get_attr("transpose_a") else 1]]
+        case "BatchMatMulV2":
+            factors = [*out, shapes[0][-2 if operation.get_attr("adj_x") else -1]]
+        case _:
+            return 0
+    return 0 if None in factors else math.prod(factors)

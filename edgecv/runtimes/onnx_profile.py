@@ -1,0 +1,107 @@
+"""What ONNX Runtime's profiler wrote, brought back to the nodes of the file.
+
+The engine fuses nodes and names the fused one after any of them or after a tensor, with endings of its own. Nodes
+that do not appear in its profile were fused into one that does: an activation or a change of type into what comes
+before it, anything else into what comes after it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from edgecv.runtime import NodeTime
+from edgecv.runtimes.onnx_graph import OnnxNode
+
+__all__ = ["node_times"]
+
+_ENDING = "_kernel_time"
+_FOLLOWERS = frozenset(
+    ("Clip", "Relu", "LeakyRelu", "PRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "QuantizeLinear",
+     "DequantizeLinear", "Cast")
+)  # fmt: skip
+_CHANGES = ("Transpose", "QuantizeLinear", "DequantizeLinear", "Cast")
+
+
+def node_times(profile: Path, nodes: Sequence[OnnxNode]) -> list[NodeTime]:
+    """Return the median time of each node that the engine ran, in its order.
+
+    Args:
+        profile: The engine's file.
+        nodes: Those of the artifact.
+    """
+    events = [event for event in json.loads(profile.read_text()) if event.get("cat") == "Node"]
+    taken: dict[str, list[float]] = {}
+    operators: dict[str, str] = {}
+    for event in events:
+        name = str(event["name"])
+        if name.endswith(_ENDING):  # others tell of what surrounds the kernel
+            name = name.removesuffix(_ENDING)
+            taken.setdefault(name, []).append(event["dur"] / 1e3)
+            operators[name] = str(event["args"].get("op_name", ""))
+    known = {key: node for node in nodes for key in (node.name, *node.outputs) if key}
+    ran = {name: _node_of(name, known) for name in taken}
+    computed = _computed(nodes, {node for node in ran.values() if node is not None})
+    runs = len(next(iter(taken.values()), ()))
+    times = []
+    for name, milliseconds in taken.items():
+        node = ran[name]
+        tensors = computed[node] if node is not None and _is_it(operators[name], node) else ()
+        middle = _of_a_run(milliseconds, runs)
+        times.append(NodeTime(name=name, op=operators[name], milliseconds=middle, tensors=tuple(tensors)))
+    return times
+
+
+def _of_a_run(milliseconds: Sequence[float], runs: int) -> float:
+    """Return the median over the runs; the body of a loop may run several times in each."""
+    times = max(len(milliseconds) // runs, 1)
+    return median(sum(milliseconds[first : first + times]) for first in range(0, len(milliseconds), times))
+
+
+def _node_of(name: str, known: Mapping[str, OnnxNode]) -> OnnxNode | None:
+    """Return the node that a name of the engine begins with."""
+    while name:
+        if name in known:
+            return known[name]
+        name = name.rpartition("_")[0]
+    return None
+
+
+def _is_it(operator: str, node: OnnxNode) -> bool:
+    """Tell whether a node of the engine does a file's node's work, rather than change layout or type for it."""
+    return not operator.startswith("Reorder") and (operator == node.operator or operator not in _CHANGES)
+
+
+def _computed(nodes: Sequence[OnnxNode], ran: Iterable[OnnxNode]) -> dict[OnnxNode, list[str]]:
+    """Return the tensors that each node which ran computes, those fused into it included."""
+    makers = {name: node for node in nodes for name in node.outputs}
+    users: dict[str, OnnxNode] = {}
+    for node in nodes:
+        for name in node.inputs:
+            users.setdefault(name, node)
+    computed: dict[OnnxNode, list[str]] = {node: [] for node in ran}
+    for node in nodes:
+        host = node if node in computed else _host(node, computed, makers, users)
+        if host is not None:
+            computed[host] += node.outputs
+    return computed
+
+
+def _host(
+    node: OnnxNode, ran: Mapping[OnnxNode, Any], makers: Mapping[str, OnnxNode], users: Mapping[str, OnnxNode]
+) -> OnnxNode | None:
+    """Return the node into which another one was fused."""
+    before, after = _walk(node, ran, makers), _walk(node, ran, users, forward=True)
+    return (before or after) if node.operator in _FOLLOWERS else (after or before)
+
+
+def _walk(
+    node: OnnxNode, ran: Mapping[OnnxNode, Any], links: Mapping[str, OnnxNode], *, forward: bool = False
+) -> OnnxNode | None:
+    """Follow the first tensors of nodes that did not run until one that did."""
+    seen: OnnxNode | None = node
+    while seen is not None and seen not in ran:
+        names = seen.outputs if forward else seen.inputs
+        seen = links.get(names[0]) if names else None
+    return seen
