@@ -10,11 +10,14 @@ from edgecv.extras import require
 from edgecv.files import replace_whole
 
 if TYPE_CHECKING:
+    from edgecv.calibration import Calibration
     from edgecv.deployable import Deployable
 
 __all__ = ["OnnxExporter"]
 
 _OLDEST, _NEWEST = 11, 18
+# DequantizeLinear has an axis, for a scale a channel, from here on.
+_OLDEST_INT8 = 13
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,23 +26,34 @@ class OnnxExporter:
 
     Attributes:
         precision: Precision of weights and arithmetic.
-        opset: Operator set, 11 to 18; by default the lowest that the network's operators allow.
+        opset: Operator set, 11 to 18, for int8 at least 13; by default the lowest that the network's operators allow.
+        calibration: Pictures from which int8 takes the ranges of activations.
+        float_layers: Paths of layers that int8 leaves in float32.
     """
 
     summary: ClassVar[str] = "ONNX, for ONNX Runtime, OpenVINO, TensorRT and the browser"
     suffix: ClassVar[str] = ".onnx"
-    precisions: ClassVar[tuple[str, ...]] = ("float32",)
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "int8")
     source: ClassVar[str] = "deployable"
+    converters: ClassVar[tuple[str, ...]] = ("tf2onnx", "onnx")
     api_version: ClassVar[int] = 1
 
     precision: str = "float32"
     opset: int | None = None
+    calibration: "Calibration | None" = None
+    float_layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in self.precisions:
             raise OptionError(f"onnx writes {', '.join(self.precisions)}, not {self.precision!r}.")
         if self.opset is not None and not _OLDEST <= self.opset <= _NEWEST:
             raise OptionError(f"opset must be {_OLDEST} to {_NEWEST}, got {self.opset}.")
+        if self.precision != "int8":
+            return
+        if self.calibration is None:
+            raise OptionError("onnx in int8 needs real pictures to calibrate on. Give --calibration DIR.")
+        if self.opset is not None and self.opset < _OLDEST_INT8:
+            raise OptionError(f"onnx in int8 needs opset {_OLDEST_INT8} or above, got {self.opset}.")
 
     @staticmethod
     def missing() -> str | None:
@@ -71,12 +85,17 @@ class OnnxExporter:
         from edgecv_onnx.write import lowest_opset, write
 
         lowered = lower(source, kernels_as_inputs=True, thresholds_as_inputs=True, suppress=suppress)
-        graph = convert(lowered, source, opsets=range(_OLDEST, _NEWEST + 1) if self.opset is None else (self.opset,))
+        oldest = _OLDEST_INT8 if self.precision == "int8" else _OLDEST
+        graph = convert(lowered, source, opsets=range(oldest, _NEWEST + 1) if self.opset is None else (self.opset,))
         fold(graph)
         simplify(graph)
         settle_loops(graph)
         if self.opset is None:
-            graph.opset = lowest_opset(graph)
+            graph.opset = max(lowest_opset(graph), oldest if self.precision == "int8" else 0)
+        if self.precision == "int8" and self.calibration is not None:
+            from edgecv_onnx.quantize import quantize
+
+            quantize(graph, lowered, source, self.calibration, self.float_layers)
         layers = rename(graph, lowered)
         graph.hide(lowered.checkpoints)
         graph.bake(source.thresholds)

@@ -25,6 +25,8 @@ def rename(graph: Graph, lowered: LoweredGraph) -> dict[str, str]:
         for index, tensor in enumerate(node.output):
             if tensor not in borders:
                 renamed[tensor] = f"{name}:{index}"
+        if node.op_type == "DequantizeLinear":  # engines merge it with what reads it
+            continue
         for path in paths:
             # The last node of a layer carries its output; nodes come in topological order.
             layers[path] = renamed.get(node.output[0], node.output[0])
@@ -84,6 +86,11 @@ def _rename_constants(graph: Graph, lowered: LoweredGraph, taken: set[str]) -> N
 
 
 def _role(node: Any, index: int) -> str:
-    roles = {"Conv": ("input", "kernel", "bias"), "ConvTranspose": ("input", "kernel", "bias")}
+    roles = {
+        "Conv": ("input", "kernel", "bias"),
+        "ConvTranspose": ("input", "kernel", "bias"),
+        "DequantizeLinear": ("values", "scale", "zero_point"),
+        "QuantizeLinear": ("input", "scale", "zero_point"),
+    }
     known = roles.get(node.op_type, ())
     return known[index] if index < len(known) else f"constant_{index}"
