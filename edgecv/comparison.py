@@ -48,6 +48,7 @@ class Comparison:
         pixels: Segmenters: fraction of the pixels with the same class; None where there are none.
         problem: Why it fails, or empty.
         note: What a reader should know, or empty.
+        tolerance: Largest ``relative_diff`` that passes; None for that of the report.
     """
 
     max_abs_diff: float
@@ -59,6 +60,7 @@ class Comparison:
     pixels: float | None = None
     problem: str = ""
     note: str = ""
+    tolerance: float | None = None
 
 
 def take_off(values: Array, activation: str) -> Array:
