@@ -21,6 +21,7 @@ __all__ = ["cli", "main"]
 
 # Command → where it is, and what it does in one line.
 _COMMANDS = {
+    "benchmark": ("edgecv.cli.benchmark:benchmark", "Time artifacts and networks in turn: latency, memory, profile."),
     "build": ("edgecv.cli.build:build", "Build a network by name and save it as a .keras file."),
     "data": ("edgecv.cli.data:data", "Look at labelled data, convert them, and find anchors in them."),
     "doctor": ("edgecv.cli.doctor:doctor", "Say what is installed, what clashes, which devices work, what to do."),

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
@@ -12,12 +13,16 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from edgecv.html_report.report_file import ReportFile
+
 __all__ = [
     "Advance",
     "device_option",
     "emit_json",
     "json_option",
     "progress",
+    "report_file",
+    "report_option",
     "say",
     "status",
     "threads_option",
@@ -39,6 +44,25 @@ class Advance(Protocol):
 def json_option(command: Command) -> Command:
     """Add ``--json``, given to the command as ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)
+
+
+def report_option(command: Command) -> Command:
+    """Add ``--report``."""
+    text = "Draw what was measured as one page for a browser."
+    return click.option("--report", type=click.Path(path_type=Path), metavar="FILE.html", help=text)(command)
+
+
+def report_file(path: Path | None) -> "ReportFile | None":
+    """Return the page that ``--report`` asks for, before the long work starts.
+
+    Raises:
+        EdgecvError: It cannot be written there, or what draws it is not installed.
+    """
+    if path is None:
+        return None
+    from edgecv.html_report.report_file import ReportFile
+
+    return ReportFile(path)
 
 
 def device_option(command: Command) -> Command:
@@ -76,18 +100,18 @@ def warn(message: str) -> None:
 
 
 @contextlib.contextmanager
-def status(what: str) -> Iterator[None]:
-    """Show a spinner on stderr while it is a terminal; nothing in a pipe.
+def status(what: str) -> Iterator[Callable[[str], None]]:
+    """Show a spinner on stderr while it is a terminal; nothing in a pipe. What is yielded says what goes on now.
 
     Args:
         what: What is going on, such as ``"verifying"``.
     """
     with _terminal() as console:
         if console is None:
-            yield
+            yield _nothing
         else:
-            with console.status(what):
-                yield
+            with console.status(what) as spinner:
+                yield spinner.update
 
 
 @contextlib.contextmanager

@@ -1,15 +1,14 @@
 """What ONNX Runtime's profiler wrote, brought back to the nodes of the file.
 
 The engine fuses nodes and names the fused one after any of them or after a tensor, with endings of its own. Nodes
-that do not appear in its profile were fused into one that does: an activation or a change of type into what comes
-before it, anything else into what comes after it.
+that do not appear in its profile were fused into one that does: products, padding and changes of layout into what
+comes after them, anything else into what comes before it.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from edgecv.runtime import NodeTime
 from edgecv.runtimes.onnx_graph import OnnxNode
@@ -17,10 +16,7 @@ from edgecv.runtimes.onnx_graph import OnnxNode
 __all__ = ["node_times"]
 
 _ENDING = "_kernel_time"
-_FOLLOWERS = frozenset(
-    ("Clip", "Relu", "LeakyRelu", "PRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "QuantizeLinear",
-     "DequantizeLinear", "Cast")
-)  # fmt: skip
+_LEADERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul", "Pad", "Transpose"))
 _CHANGES = ("Transpose", "QuantizeLinear", "DequantizeLinear", "Cast")
 
 
@@ -80,28 +76,27 @@ def _computed(nodes: Sequence[OnnxNode], ran: Iterable[OnnxNode]) -> dict[OnnxNo
     for node in nodes:
         for name in node.inputs:
             users.setdefault(name, node)
-    computed: dict[OnnxNode, list[str]] = {node: [] for node in ran}
+    places = {node: place for place, node in enumerate(nodes)}
+    hosts = {node: node for node in ran}
+    for node in nodes:  # those before a node have their hosts by now
+        if node not in hosts and node.operator not in _LEADERS:
+            before = [hosts[makers[name]] for name in node.inputs if name in makers and makers[name] in hosts]
+            if before:  # a sum goes into the later of the two
+                hosts[node] = max(before, key=places.__getitem__)
+        if node not in hosts:
+            after = _next(node, hosts, users)
+            if after is not None:
+                hosts[node] = after
+    computed: dict[OnnxNode, list[str]] = {}
     for node in nodes:
-        host = node if node in computed else _host(node, computed, makers, users)
-        if host is not None:
-            computed[host] += node.outputs
+        if node in hosts:
+            computed.setdefault(hosts[node], []).extend(node.outputs)
     return computed
 
 
-def _host(
-    node: OnnxNode, ran: Mapping[OnnxNode, Any], makers: Mapping[str, OnnxNode], users: Mapping[str, OnnxNode]
-) -> OnnxNode | None:
-    """Return the node into which another one was fused."""
-    before, after = _walk(node, ran, makers), _walk(node, ran, users, forward=True)
-    return (before or after) if node.operator in _FOLLOWERS else (after or before)
-
-
-def _walk(
-    node: OnnxNode, ran: Mapping[OnnxNode, Any], links: Mapping[str, OnnxNode], *, forward: bool = False
-) -> OnnxNode | None:
-    """Follow the first tensors of nodes that did not run until one that did."""
+def _next(node: OnnxNode, ran: Mapping[OnnxNode, OnnxNode], users: Mapping[str, OnnxNode]) -> OnnxNode | None:
+    """Follow the tensors of nodes that did not run until one that did."""
     seen: OnnxNode | None = node
-    while seen is not None and seen not in ran:
-        names = seen.outputs if forward else seen.inputs
-        seen = links.get(names[0]) if names else None
+    while seen is not None and ran.get(seen) is not seen:
+        seen = next((users[name] for name in seen.outputs if name in users), None)
     return seen
