@@ -12,7 +12,7 @@ from edgecv.files import replace_whole
 from edgecv.pictures import Picture
 from edgecv.results import Prediction
 
-__all__ = ["Gallery", "annotate", "numbered"]
+__all__ = ["Gallery", "annotate", "background_of", "numbered"]
 
 _MAX_LINES = 5
 _MAX_CLASSES = 12
@@ -87,20 +87,20 @@ def numbered(mask: np.ndarray[Any, Any]) -> Image.Image:
     return image
 
 
+def background_of(results: Sequence[dict[str, Any]]) -> int | None:
+    """Return the class whose pixels stay as they are: 0, unless its label is no background's (Cityscapes: road)."""
+    labels = [result["label"] for result in results if result["class"] == 0 and result["label"] is not None]
+    return 0 if all(label.strip(" _").casefold() in _BACKGROUNDS for label in labels) else None
+
+
 def _coloured(picture: Picture, prediction: Prediction, mask: np.ndarray[Any, Any]) -> Image.Image:
     """Lay the classes' colours over the picture, the background left as it is, with a legend below."""
-    plain = _background(prediction.results)
+    plain = background_of(prediction.results)
     image, _ = shown_larger(tinted(picture.pixels, mask, plain=plain))
     shown = [(None if each["class"] == plain else each["class"], _caption(each)) for each in prediction.results]
     more = len(shown) - _MAX_CLASSES
     entries = shown if more <= 0 else [*shown[:_MAX_CLASSES], (None, f"and {more} more")]
     return with_legend(image, entries, _font(image))
-
-
-def _background(results: Sequence[dict[str, Any]]) -> int | None:
-    """Return class 0, unless it has a label that is none of a background: Cityscapes' is the road."""
-    labels = [result["label"] for result in results if result["class"] == 0 and result["label"] is not None]
-    return 0 if all(label.strip(" _").casefold() in _BACKGROUNDS for label in labels) else None
 
 
 def _font(image: Image.Image) -> Font:

@@ -1,0 +1,27 @@
+"""From a page's data to HTML: one file that loads nothing."""
+
+from pathlib import Path
+
+from edgecv.html_report.charts import histogram_chart, number
+from edgecv.html_report.page import ReportPage
+
+__all__ = ["render"]
+
+_TEMPLATES = Path(__file__).parent / "templates"
+# Pictures of an artifact that are seen at once; more are folded.
+_UNFOLDED = 4
+
+
+def render(page: ReportPage) -> str:
+    """Return the page as HTML. Labels, names and messages are escaped wherever they stand."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals |= {"chart": histogram_chart, "number": number}
+    return environment.get_template("page.html.j2").render(page=page, unfolded=_UNFOLDED)

@@ -1,0 +1,156 @@
+"""The page of a command: it is checked before the work, hears what verification sees, and is written at the end."""
+
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecv.errors import OptionError, OutputError, VerificationError
+from edgecv.extras import require
+from edgecv.files import replace_whole, writable_folder
+from edgecv.observed import Observer, Run
+
+if TYPE_CHECKING:
+    from edgecv.artifact import Artifact
+    from edgecv.exporter import Exporter
+    from edgecv.html_report.gather import Proof
+    from edgecv.pipeline import Original
+    from edgecv.report import Report
+
+__all__ = ["ReportFile"]
+
+
+class ReportFile:
+    """A report that will be written.
+
+    Attributes:
+        path: Where.
+    """
+
+    def __init__(self, path: Path, command: Sequence[str] | None = None) -> None:
+        """Check that it can be written.
+
+        Args:
+            path: The file.
+            command: The words of the command; by default this process's.
+
+        Raises:
+            OptionError: The suffix is none of a page.
+            OutputError: It cannot be written there.
+            MissingExtraError: Jinja2 is not installed.
+        """
+        require("jinja2", extra="report", purpose="A report")
+        if path.suffix not in (".html", ".htm"):
+            raise OptionError(f"--report must be a FILE.html, got {str(path)!r}.")
+        writable_folder(path)
+        if path.is_dir():
+            raise OutputError(f"Cannot write {str(path)!r}: it is a folder. Name a file with --report.")
+        self.path = path
+        self._command = ["edgecv", *sys.argv[1:]] if command is None else list(command)
+        self._runs: dict[str, list[Run]] = defaultdict(list)
+
+    def observer(self, name: str) -> Observer:
+        """Return what verification of the artifact of this name is to be given."""
+        return self._runs[name].append
+
+    def write_export(
+        self,
+        original: "Original",
+        exporters: Mapping[str, "Exporter"],
+        artifacts: Mapping[str, "Artifact"],
+        failures: Mapping[str, VerificationError],
+    ) -> None:
+        """Write the page of an export: a section for each format, also for those that failed.
+
+        Raises:
+            OutputError: It cannot be written any more.
+        """
+        from edgecv.html_report.gather import Proof
+        from edgecv.pipeline import describe
+
+        common = describe(original)
+        proofs = {}
+        for name, exporter in exporters.items():
+            artifact, failure = artifacts.get(name), failures.get(name)
+            proof = Proof(
+                form=name,
+                precision=exporter.precision,
+                metadata=common,
+                report=failure.report if failure is not None else None,
+                runs=tuple(self._runs[name]),
+            )
+            if artifact is not None:
+                proof = replace(
+                    proof,
+                    report=artifact.report,
+                    path=artifact.path,
+                    nbytes=artifact.nbytes,
+                    sha256=artifact.sha256,
+                    seconds=artifact.seconds,
+                )
+            proofs[name] = proof
+        network: Any = original.deployable.network
+        self._write(proofs, "the Keras network, run here", 4 * int(network.count_params()))
+
+    def write_verification(
+        self, path: Path, metadata: Mapping[str, Any], report: "Report", against: str | None
+    ) -> None:
+        """Write the page of one artifact.
+
+        Args:
+            path: The artifact.
+            metadata: What it says of itself.
+            report: What verification measured.
+            against: The original, as the user named it; None where its recorded answers were demanded.
+
+        Raises:
+            OutputError: It cannot be written any more.
+        """
+        from edgecv.artifact import Artifact
+        from edgecv.html_report.gather import Proof
+
+        artifact = Artifact(path=path)
+        proof = Proof(
+            form=str(metadata.get("format", path.suffix.lstrip("."))),
+            precision=str(metadata.get("precision", "")),
+            metadata=metadata,
+            report=report,
+            runs=tuple(self._runs[path.name]),
+            path=path,
+            nbytes=artifact.nbytes,
+            sha256=artifact.sha256,
+        )
+        original = "the original's answers that the artifact carries" if against is None else f"{against}, run in Keras"
+        self._write({path.name: proof}, original, None)
+
+    def _write(self, proofs: Mapping[str, "Proof"], original: str, original_bytes: int | None) -> None:
+        from edgecv.html_report.gather import Circumstances, gather_page
+        from edgecv.html_report.machine import machine_facts
+        from edgecv.html_report.render import render
+
+        circumstances = Circumstances(
+            original=original,
+            command=self._command,
+            made=datetime.now(UTC),
+            machine=machine_facts(),
+            original_bytes=original_bytes,
+        )
+        page = render(gather_page(_timed(proofs), circumstances))
+        with replace_whole(self.path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+
+
+def _timed(proofs: Mapping[str, "Proof"]) -> list["Proof"]:
+    """Time what is written and passed: how fast a wrong answer comes is of no interest."""
+    from edgecv.html_report.latency import time_artifacts
+
+    written = {
+        name: (proof.path, proof.runs[0])
+        for name, proof in proofs.items()
+        if proof.path is not None and proof.runs and proof.report is not None and proof.report.passed
+    }
+    times = time_artifacts(written)
+    return [replace(proof, timing=times.get(name)) for name, proof in proofs.items()]
