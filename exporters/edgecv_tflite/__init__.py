@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecv.artifact import Artifact
 from edgecv.errors import OptionError
@@ -10,6 +10,7 @@ from edgecv.extras import missing_any, require
 from edgecv.files import replace_whole
 
 if TYPE_CHECKING:
+    from edgecv.calibration import Calibration
     from edgecv.deployable import Deployable
 
 __all__ = ["TfliteExporter"]
@@ -21,19 +22,26 @@ class TfliteExporter:
 
     Attributes:
         precision: Precision of weights and arithmetic.
+        calibration: int8: pictures to learn the ranges of activations from.
+        float_layers: int8: paths of layers that stay float32.
     """
 
     summary: ClassVar[str] = "TFLite, for LiteRT on phones, Raspberry Pi and microcontrollers"
     suffix: ClassVar[str] = ".tflite"
-    precisions: ClassVar[tuple[str, ...]] = ("float32",)
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "float16", "int8")
     source: ClassVar[str] = "deployable"
+    converters: ClassVar[tuple[str, ...]] = ("tensorflow",)
     api_version: ClassVar[int] = 1
 
     precision: str = "float32"
+    calibration: "Calibration | None" = None
+    float_layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in self.precisions:
             raise OptionError(f"tflite writes {', '.join(self.precisions)}, not {self.precision!r}.")
+        if self.precision == "int8" and self.calibration is None:
+            raise OptionError("int8 needs real pictures to calibrate on. Give --calibration DIR.")
 
     @staticmethod
     def missing() -> str | None:
@@ -44,25 +52,36 @@ class TfliteExporter:
         """Write ``source`` as a TFLite file.
 
         Raises:
-            MissingExtraError: TensorFlow is not installed.
+            MissingExtraError: TensorFlow, or for int8 the quantizer, is not installed.
             ConversionError: The converter cannot do with builtin operators.
             OutputError: ``path`` cannot be written.
         """
         require("tensorflow", extra="export", purpose="Exporting to TFLite")
+        if self.precision == "int8":
+            require("ai_edge_quantizer", extra="quantize", purpose="Exporting to TFLite in int8")
         if isinstance(source, Artifact):
             raise OptionError("tflite starts from a Deployable, not from another artifact.")
 
         from edgecv.lowering import lower
         from edgecv_tflite.convert import convert
+        from edgecv_tflite.float16 import halve
         from edgecv_tflite.names import add_signature, rename
         from edgecv_tflite.standard_metadata import add_standard_metadata
         from edgecv_tflite.write import write
 
         lowered = lower(source, kernels_as_inputs=False)
         model = convert(lowered, source)
-        layers = rename(model, lowered)
+        names = rename(model, lowered)
         add_signature(model, lowered)
+        details: dict[str, Any] = {}
+        if self.precision == "float16":
+            halve(model, names)
+        elif self.precision == "int8" and self.calibration is not None:
+            from edgecv_tflite.quantize import quantise
+
+            quantised = quantise(model, names, source, self.calibration, self.float_layers)
+            model, details["float_operators"] = quantised.model, quantised.float_operators
         add_standard_metadata(model, source)
         with replace_whole(path) as temporary:
             write(model, temporary)
-        return Artifact(path=path, layers=layers, checkpoints=tuple(lowered.checkpoints))
+        return Artifact(path=path, layers=names.layers, checkpoints=tuple(lowered.checkpoints), details=details)

@@ -1,0 +1,68 @@
+"""The input's way into int8: ``image`` uint8, scale 1, zero point 0 → QUANTIZE → int8 kernels.
+
+Without it every picture would be turned into floats first, only to be rounded to the same 256 levels again.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgecv.errors import ConversionError
+from edgecv_tflite.operators import kind, names_of, readers
+
+__all__ = ["fuse_input", "head_operators"]
+
+_ELEMENTWISE = ("SUB", "ADD", "MUL")
+
+
+def head_operators(model: Any, chosen: Mapping[str, Any]) -> list[str]:
+    """Return the scopes of the operators that scale the picture before the first layer, where they can be int8.
+
+    Those are CAST and then SUB, ADD or MUL by constants, each with one reader, up to chosen operators.
+    """
+    graph = model.subgraphs[0]
+    casts = [operator for operator in readers(model, graph.inputs[0]) if kind(model, operator) == "CAST"]
+    if len(casts) != 1:
+        return []
+    scopes: list[str] = []
+    index = casts[0].outputs[0]
+    while True:
+        following = readers(model, index)
+        scope = [_scope(model, operator) for operator in following]
+        if all(each in chosen for each in scope):
+            return scopes
+        if len(following) != 1 or kind(model, following[0]) not in _ELEMENTWISE:
+            return []
+        scopes += scope
+        index = following[0].outputs[0]
+
+
+def fuse_input(model: Any, name: str) -> None:
+    """Let the QUANTIZE behind ``image`` read it without a CAST to float in between.
+
+    Raises:
+        ConversionError: The calibrated scale is not 1, so levels of the picture would be lost.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    graph = model.subgraphs[0]
+    casts = [operator for operator in readers(model, graph.inputs[0]) if kind(model, operator) == "CAST"]
+    following = readers(model, casts[0].outputs[0]) if len(casts) == 1 else []
+    if not following or any(kind(model, operator) != "QUANTIZE" for operator in following):
+        return
+    for operator in following:
+        given = graph.tensors[operator.outputs[0]].quantization
+        if list(given.scale) != [1.0] or list(given.zeroPoint) != [-128]:
+            scale, zero = float(given.scale[0]), int(given.zeroPoint[0])
+            raise ConversionError(
+                f"{name} cannot be quantised to int8: its input would have scale {scale:.6g} and zero point "
+                f"{zero + 128}, not 1 and 0. Calibrate on an all-black and an all-white picture, too."
+            )
+        operator.inputs = [graph.inputs[0]]
+    quantization = schema.QuantizationParametersT()
+    quantization.scale, quantization.zeroPoint = [1.0], [0]
+    graph.tensors[graph.inputs[0]].quantization = quantization
+    graph.operators = [operator for operator in graph.operators if operator is not casts[0]]
+
+
+def _scope(model: Any, operator: Any) -> str:
+    return "".join(f"{name};" for name in names_of(model, operator.outputs))
