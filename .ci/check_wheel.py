@@ -16,4 +16,6 @@ import edgecv  # noqa: E402
 
 data = Path(edgecv.__file__).parent / "data"
 assert list(data.glob("photos/*.png")), "the wheel lost its photos"
+templates = Path(edgecv.__file__).parent / "html_report" / "templates"
+assert {"page.html.j2", "style.css"} <= {file.name for file in templates.iterdir()}, "the wheel lost its templates"
 print(f"wheel: {len(names)} exporters, {len(listed)} architectures, {len(installed)} distributions installed")

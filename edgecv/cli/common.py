@@ -47,9 +47,10 @@ def json_option(command: Command) -> Command:
 
 
 def report_option(command: Command) -> Command:
-    """Add ``--report``."""
+    """Add ``--report``, given to the command as ``report_path``."""
     text = "Draw what was measured as one page for a browser."
-    return click.option("--report", type=click.Path(path_type=Path), metavar="FILE.html", help=text)(command)
+    kind = click.Path(path_type=Path)
+    return click.option("--report", "report_path", type=kind, metavar="FILE.html", help=text)(command)
 
 
 def report_file(path: Path | None) -> "ReportFile | None":

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from edgecv.cli.common import emit_json, json_option, status, warn
+from edgecv.cli.common import emit_json, json_option, report_file, report_option, status, warn
 from edgecv.cli.model_options import import_modules, preprocess_option, read_preprocess, weights_options
 from edgecv.errors import OptionError, UnsupportedLayerError, VerificationError
 
 if TYPE_CHECKING:
     from edgecv.decoders import SlidingWindow
     from edgecv.deployable import Deployable
+    from edgecv.html_report.report_file import ReportFile
     from edgecv.preprocess import Preprocess
     from edgecv.report import Report
 
@@ -27,12 +28,14 @@ __all__ = ["verify"]
 @click.option("--device", "devices", multiple=True, default=("cpu",), show_default=True, help="Repeatable.")
 @weights_options
 @preprocess_option
+@report_option
 @json_option
 def verify(
     artifact: Path,
     against: str | None,
     images: Path | None,
     devices: tuple[str, ...],
+    report_path: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -42,10 +45,12 @@ def verify(
     are demanded again: that needs neither Keras nor TensorFlow. A .keras file is a fully convolutional
     network, proven cell by cell against its classifier.
     """
+    page = report_file(report_path)
     if artifact.suffix == ".keras":
-        _verify_fcn(artifact, against, images, devices, as_json, options)
+        _verify_fcn(artifact, against, images, devices, page, as_json, options)
         return
     from edgecv.pictures import find_pictures
+    from edgecv.session import runtime_of
     from edgecv.verification import verify as run_verify
 
     if images is not None and against is None:
@@ -54,9 +59,13 @@ def verify(
     with status("verifying"):
         try:
             original = _original(artifact, against, options) if against is not None else None
-            report = run_verify(artifact, against=original, images=pictures, devices=devices)
+            observe = page.observer(artifact.name) if page else None
+            report = run_verify(artifact, against=original, images=pictures, devices=devices, observe=observe)
         except VerificationError as error:
             report = error.report
+    if page is not None:
+        with status(f"writing {page.path.name}"):
+            page.write_verification(artifact, runtime_of(artifact)[1].read_metadata(artifact), report, against)
     _tell(artifact, report, as_json, _print)
 
 
@@ -65,6 +74,7 @@ def _verify_fcn(
     against: str | None,
     images: Path | None,
     devices: tuple[str, ...],
+    page: "ReportFile | None",
     as_json: bool,
     options: dict[str, Any],
 ) -> None:
@@ -76,6 +86,8 @@ def _verify_fcn(
         raise click.UsageError(f"--device is for artifacts; a network is proven on the cpu, got {', '.join(devices)}.")
     with status("verifying"):
         report = verify_fcn(file, against, images, options)
+    if page is not None:
+        page.write_verification(file, {"model": file.stem, "task": "fully convolutional"}, report, against)
     _tell(file, report, as_json, print_fcn_report)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import edgecv
+from edgecv.comparison import TOLERANCES
 from edgecv.errors import OptionError
 from edgecv.html_report.charts import number, on_decades
 from edgecv.html_report.elements import BINS_A_DECADE, FIRST, LAST, ElementErrors, element_errors
@@ -276,7 +277,7 @@ def _section(number: int, proof: Proof, most_bytes: int) -> Section:
         return section
     largest = np.max([each.largest for each in errors], axis=0) if errors else None
     shown, note = show_pictures(head, run, proof.metadata, largest, most_bytes=most_bytes)
-    histograms = tuple(_histogram(each, run) for each in errors)
+    histograms = tuple(_histogram(each, run, proof.precision) for each in errors)
     return replace(section, histograms=histograms, shown=shown, shown_note=note)
 
 
@@ -295,9 +296,10 @@ def _drawn(runs: Sequence[Run], head: Head | None) -> tuple[Run | None, list[Ele
     return max(measured, key=lambda each: max((float(one.largest.max()) for one in each[1]), default=math.inf))
 
 
-def _histogram(errors: ElementErrors, run: Run) -> Histogram:
+def _histogram(errors: ElementErrors, run: Run, precision: str) -> Histogram:
     pictures = sorted(zip(run.names, errors.largest.tolist(), strict=True), key=lambda each: -each[1])
-    judged = run.tolerance > 0 and math.isfinite(run.tolerance)
+    # Of int8 outputs as a whole are judged, not their elements.
+    judged = precision in TOLERANCES and run.tolerance > 0 and math.isfinite(run.tolerance)
     return Histogram(
         output=errors.output,
         counts=tuple(errors.counts.tolist()),
