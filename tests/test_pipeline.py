@@ -238,7 +238,7 @@ def test_options_of_an_exporter_given_by_name(shared: Original, tmp_path: Path) 
         ({"to": Folder(), "path": "x.dir"}, "Folder writes a folder, so the output cannot be 'x.dir'."),
         ({"to": "onnx", "path": "x.onnx", "opsett": 13}, "onnx has no option 'opsett'. It has: opset, precision."),
         ({"to": "onnx", "path": "x.onnx", "opset": 99}, "opset must be 11 to 18, got 99."),
-        ({"to": "onnx", "path": "x.onnx", "precision": "int3"}, "onnx writes float32, not 'int3'."),
+        ({"to": "onnx", "path": "x.onnx", "precision": "int3"}, "onnx writes float32, int8, not 'int3'."),
         ({"to": Text(), "path": "x.text"}, "No installed runtime opens .text: install one, or use --no-verify."),
         (
             {"to": "onnx", "path": "x.onnx", "devices": ()},

@@ -4,7 +4,7 @@ Weights have a scale a channel and 7 bits of 8: products of two neighbours with 
 x86 without VNNI (255 x 127 x 2 > 32,767), whatever the device's ONNX Runtime is set to; with 7 bits they fit.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ from edgecv.deployable import Deployable
 from edgecv.errors import ConversionError, OptionError
 from edgecv.lowering import LoweredGraph
 from edgecv.quantizable import joint_layers
+from edgecv_onnx.bias import add_biases, correct, weighted
 from edgecv_onnx.elements import element_types
 from edgecv_onnx.graph import Graph, reads, rename_tensors
 from edgecv_onnx.parts import float_nodes
-from edgecv_onnx.ranges import Ranges, observe
+from edgecv_onnx.ranges import observe
 
 __all__ = ["quantize"]
 
@@ -30,6 +31,7 @@ _OPERATORS = (
 # ONNX Runtime runs these in 8 bits also where their output is float.
 _FLOAT_OUTPUT = ("Gemm", "MatMul")
 
+Ranges = Mapping[str, tuple[float, float]]
 Origins = dict[str, tuple[str, ...]]
 
 
@@ -49,21 +51,30 @@ def quantize(
     outputs = _part_outputs(graph)
     origins = _number(graph)
     floating = float_nodes(graph, lowered, {*float_layers, *joint_layers(deployable)})
-    kinds = element_types(graph)
-    tensors = _float_tensors(graph, kinds)
-    ranges = observe(graph, tensors, deployable, calibration)
-    for name in tensors:
-        if not np.all(np.isfinite(ranges[name])):
-            layer = "+".join(lowered.paths(origins.get(name, ()))) or "the scaling"
-            raise ConversionError(
-                f"{deployable.name} cannot be written as int8: {layer} gives NaN or infinity on a calibration picture."
-            )
+    add_biases(graph)
+    layers = weighted(graph)
+    tensors = _float_tensors(graph)
+    maps = {node.input[0]: "GlobalAveragePool" if node.op_type == "Conv" else "Flatten" for node in layers}
+    observed = observe(graph, tensors, maps, deployable, calibration)
+    _check_finite(observed.ranges, lambda name: "+".join(lowered.paths(origins.get(name, ()))), deployable)
+    weights = {node.name: graph.constants[node.input[1]] for node in layers}
+    means = {node.name: observed.means[node.input[0]] for node in layers if node.input[0] in observed.means}
     _part_constants(graph, floating)
-    _insert_quantization(graph, ranges, floating)
+    _insert_quantization(graph, observed.ranges, floating)
+    correct(graph, weights, means)
     _read_float(graph, floating)
     _join_outputs(graph, outputs)
     graph.prune()
     _trace(graph, lowered, origins)
+
+
+def _check_finite(ranges: Ranges, layer: Callable[[str], str], deployable: Deployable) -> None:
+    for name, limits in ranges.items():
+        if not np.all(np.isfinite(limits)):
+            where = layer(name) or "the scaling"
+            raise ConversionError(
+                f"{deployable.name} cannot be written as int8: {where} gives NaN or infinity on a calibration picture."
+            )
 
 
 def _part_outputs(graph: Graph) -> list[str]:
@@ -128,10 +139,11 @@ def _part_constants(graph: Graph, floating: Collection[str]) -> None:
                 node.input[place] = own
 
 
-def _float_tensors(graph: Graph, kinds: Mapping[str, int]) -> list[str]:
+def _float_tensors(graph: Graph) -> list[str]:
     """Return the float tensors that nodes of the network read and write, in the graph's order."""
     from onnx import TensorProto
 
+    kinds = element_types(graph)
     # Those around nodes that stay float, too: the ranges serve whatever layers are given back to float.
     names = [name for node in graph.nodes if node.op_type in _OPERATORS for name in (*node.input, *node.output)]
     return [

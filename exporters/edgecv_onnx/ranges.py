@@ -1,8 +1,9 @@
-"""The ranges of a graph's tensors over pictures, from which int8 takes its scales."""
+"""What int8 learns from real pictures: the ranges of a graph's tensors, and the mean inputs of its layers."""
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,47 +14,74 @@ from edgecv.deployable import Deployable
 from edgecv_onnx.graph import Graph
 from edgecv_onnx.write import write
 
-__all__ = ["Ranges", "observe"]
-
-Ranges = dict[str, tuple[float, float]]
+__all__ = ["Observed", "observe"]
 
 _Array = np.ndarray[Any, np.dtype[Any]]
 
-# Layers that are given back to float change no range: an accuracy budget exports the same network several times.
-_KNOWN: dict[str, Ranges] = {}
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """What the pictures gave.
+
+    Attributes:
+        ranges: Name of a tensor → its least and its largest value; they are NaN or infinite where a value was.
+        means: Name of a tensor → its mean, one value a channel; without the blank pictures, which are no real ones.
+    """
+
+    ranges: Mapping[str, tuple[float, float]]
+    means: Mapping[str, _Array]
 
 
-def observe(graph: Graph, tensors: Sequence[str], deployable: Deployable, calibration: Calibration) -> Ranges:
-    """Return the least and the largest value of float tensors over the pictures, which are read one at a time.
+# Layers that are given back to float change nothing here, and an accuracy budget exports a network several times.
+_KNOWN: dict[str, Observed] = {}
+
+
+def observe(
+    graph: Graph, tensors: Sequence[str], maps: Mapping[str, str], deployable: Deployable, calibration: Calibration
+) -> Observed:
+    """Run float tensors of a graph over the pictures, which are read one at a time.
+
+    Args:
+        graph: A float graph; equal ones, names included, are run once.
+        tensors: Whose ranges are wanted.
+        maps: Whose means are wanted, and what gives the mean of one picture: ``GlobalAveragePool``, or ``Flatten``
+            for a tensor ``(batch, channels)``.
+        deployable: Says what the input takes.
+        calibration: The pictures.
 
     Raises:
         PictureError: A picture cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="edgecv-") as folder:
-        path = Path(folder) / "ranges.onnx"
-        write(_measuring(graph, tensors), path, name="ranges")
+        path = Path(folder) / "observing.onnx"
+        write(_observing(graph, tensors, maps), path, name="observing")
         key = _key(path, calibration)
         if key not in _KNOWN:
-            found = _measured(path, tensors, _batches(calibration.feeds(deployable), deployable.batch))
+            found = _run(path, tensors, maps, _batches(calibration.feeds(deployable), deployable.batch))
             _KNOWN.clear()
-            _KNOWN[key] = {name: (float(low), float(high)) for name, low, high in zip(tensors, *found, strict=True)}
-    return dict(_KNOWN[key])
+            _KNOWN[key] = found
+    return _KNOWN[key]
 
 
-def _measuring(graph: Graph, tensors: Sequence[str]) -> Graph:
-    """Return a graph that gives the least and the largest value of each tensor, and computes nothing else."""
+def _observing(graph: Graph, tensors: Sequence[str], maps: Mapping[str, str]) -> Graph:
+    """Return a graph that gives ranges and means, and computes nothing else."""
     from onnx import TensorProto, helper
 
     nodes, outputs = list(graph.nodes), []
+
+    def give(kind: str, name: str, output: str, **attributes: Any) -> None:
+        nodes.append(helper.make_node(kind, [name], [output], name=output, **attributes))
+        outputs.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
+
     for place, name in enumerate(tensors):
-        for kind in ("ReduceMin", "ReduceMax"):
-            output = f"{kind}_{place}"
-            nodes.append(helper.make_node(kind, [name], [output], name=output, keepdims=0))
-            outputs.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, []))
+        give("ReduceMin", name, f"low_{place}", keepdims=0)
+        give("ReduceMax", name, f"high_{place}", keepdims=0)
+    for place, (name, kind) in enumerate(maps.items()):
+        give(kind, name, f"mean_{place}")
     inputs = [info for info in graph.inputs if info.name == "image"]
-    measuring = Graph(nodes=nodes, constants=dict(graph.constants), inputs=inputs, outputs=outputs, opset=graph.opset)
-    measuring.prune()
-    return measuring
+    observing = Graph(nodes=nodes, constants=dict(graph.constants), inputs=inputs, outputs=outputs, opset=graph.opset)
+    observing.prune()
+    return observing
 
 
 def _key(path: Path, calibration: Calibration) -> str:
@@ -61,28 +89,38 @@ def _key(path: Path, calibration: Calibration) -> str:
         return f"{hashlib.file_digest(file, 'sha256').hexdigest()} {calibration.sha256}"
 
 
-def _batches(feeds: Iterable[_Array], size: int | None) -> Iterator[_Array]:
-    """Yield as many pictures at once as the graph takes; the last ones are repeated where some are missing."""
-    if size is None or size == 1:
-        yield from feeds
-        return
+def _batches(feeds: Iterable[_Array], size: int | None) -> Iterator[list[_Array]]:
+    """Yield as many pictures as the graph takes at once; of the last ones there may be fewer."""
     waiting: list[_Array] = []
     for feed in feeds:
         waiting.append(feed)
-        if len(waiting) == size:
-            yield np.concatenate(waiting)
-            waiting.clear()
+        if len(waiting) == (size or 1):
+            yield waiting
+            waiting = []
     if waiting:
-        yield np.concatenate([*waiting, *[waiting[-1]] * (size - len(waiting))])
+        yield waiting
 
 
-def _measured(path: Path, tensors: Sequence[str], batches: Iterable[_Array]) -> tuple[_Array, _Array]:
+def _run(path: Path, tensors: Sequence[str], maps: Iterable[str], batches: Iterable[list[_Array]]) -> Observed:
     from edgecv.runtimes.onnxruntime import OnnxRuntime
 
     runner = OnnxRuntime().open(path)
+    size = runner.inputs[0].shape[0] or 1
     low, high = np.full(len(tensors), np.inf), np.full(len(tensors), -np.inf)
+    sums: dict[str, Any] = dict.fromkeys(maps, 0.0)
+    count = 0
     for batch in batches:
-        values = np.array(list(runner.run({"image": batch}).values()), np.float64).reshape(-1, 2)
+        filled = [*batch, *[batch[-1]] * (size - len(batch))]
+        values = list(runner.run({"image": np.concatenate(filled)}).values())
+        least, largest = values[0 : 2 * len(tensors) : 2], values[1 : 2 * len(tensors) : 2]
         # NaN passes through both, so that it is found.
-        low, high = np.minimum(low, values[:, 0]), np.maximum(high, values[:, 1])
-    return low, high
+        low = np.minimum(low, np.array(least, np.float64).reshape(-1))
+        high = np.maximum(high, np.array(largest, np.float64).reshape(-1))
+        real = [place for place, feed in enumerate(batch) if np.any(np.ptp(feed, axis=(1, 2)))]
+        count += len(real)
+        for name, means in zip(sums, values[2 * len(tensors) :], strict=True):
+            sums[name] = sums[name] + means.reshape(size, -1)[real].sum(axis=0, dtype=np.float64)
+    return Observed(
+        ranges={name: (float(a), float(b)) for name, a, b in zip(tensors, low, high, strict=True)},
+        means={name: np.asarray(total) / count for name, total in sums.items()} if count else {},
+    )
