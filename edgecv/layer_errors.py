@@ -104,11 +104,17 @@ class Layers:
     """Both sides of an artifact's layers."""
 
     def __init__(
-        self, deployable: "Deployable", artifact: Artifact | Path, *, reference: Artifact | Path | None = None
+        self,
+        deployable: "Deployable",
+        artifact: Artifact | Path,
+        *,
+        reference: Artifact | Path | None = None,
+        device: str = "cpu",
     ) -> None:
         self._deployable = deployable
-        self.groups = Groups(deployable.network, _layer_map(artifact))
-        self._runner = _open(artifact, [group.tensor for group in self.groups.all])
+        self.groups = Groups(deployable.network, _said(artifact, "layers"))
+        self._checkpoints = _said(artifact, "checkpoints")
+        self._runner = _open(artifact, [*(group.tensor for group in self.groups.all), *self._checkpoints], device)
         self._endings = _Endings(deployable, self.groups)
         self._reference: _Reference | None = None
         if reference is not None:
@@ -184,7 +190,7 @@ class Layers:
                 result = step.operation(*args, **kwargs)
                 if group is not None:
                     outputs = self._endings.outputs(group, step, result, lambda: step.operation(*args, **kwargs))
-                    see(group, list(_candidates(outputs, given[group.tensor])))
+                    see(group, self._candidates(group, step, outputs, given))
                 return result
 
             return call
@@ -194,6 +200,14 @@ class Layers:
             return [values[slot] for slot in graph.outputs]
 
         self._deployable.graph(ops.convert_to_tensor(chunk), network)
+
+    def _candidates(self, group: Group, step: Step, outputs: "Sequence[_Output]", given: Arrays) -> "list[_Pair]":
+        """Pair what a group's tensor may carry with the artifact's values.
+
+        The last operation of a network may have taken the name of a checkpoint, and left the layer's to the one before.
+        """
+        tensors = [group.tensor, *(self._checkpoints if self._endings.has(step) else ())]
+        return [pair for tensor in dict.fromkeys(tensors) for pair in _candidates(outputs, given[tensor])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +226,10 @@ class _Endings:
         self._last = {step.index for step in last if step is not None}
         self._outputs = deployable.output_names
         self._added = deployable.added_activation
+
+    def has(self, step: Step) -> bool:
+        """Tell whether a call gives an output of the network."""
+        return step.index in self._last
 
     def outputs(self, group: Group, step: Step, result: Any, again: Callable[[], Any]) -> list[_Output]:
         """Return what the tensor of a group may carry.
@@ -244,7 +262,7 @@ class _Reference:
     """Another artifact of the same network, as the side to compare with."""
 
     def __init__(self, deployable: "Deployable", groups: Groups, artifact: Artifact | Path) -> None:
-        theirs = {group.layer: group for group in Groups(deployable.network, _layer_map(artifact)).all}
+        theirs = {group.layer: group for group in Groups(deployable.network, _said(artifact, "layers")).all}
         # A tensor has a counterpart where it ends in the same layer.
         self._counterparts = [(group, theirs[group.layer]) for group in groups.all if group.layer in theirs]
         self._runner = _open(artifact, [other.tensor for _, other in self._counterparts])
@@ -380,22 +398,23 @@ def _linear(layer: Any) -> Iterator[None]:
         layer.activation = own
 
 
-def _layer_map(artifact: Artifact | Path) -> Mapping[str, str]:
-    """Return the map of an artifact that was just written, or that its metadata hold."""
+def _said(artifact: Artifact | Path, key: str) -> Any:
+    """Return the layers or checkpoints of an artifact that was just written, or that its metadata name."""
     if isinstance(artifact, Artifact) and artifact.layers:
-        return artifact.layers
+        return getattr(artifact, key)
     path = artifact.path if isinstance(artifact, Artifact) else artifact
-    return runtime_of(path)[1].read_metadata(path).get("layers") or {}
+    return runtime_of(path)[1].read_metadata(path).get(key) or {}
 
 
-def _open(artifact: Artifact | Path, tensors: Sequence[str]) -> Runner:
+def _open(artifact: Artifact | Path, tensors: Sequence[str], device: str = "cpu") -> Runner:
     path = artifact.path if isinstance(artifact, Artifact) else artifact
     runtime = runtime_of(path)[1]
     # Of the runtimes, those that hand operators to a delegate have a switch for it.
     options: dict[str, Any] = {"delegate": False} if "delegate" in inspect.signature(runtime.open).parameters else {}
     with quiet_frameworks():
         names = {info.name for info in runtime.open(path).outputs}
-        return runtime.open(path, expose=[name for name in tensors if name not in names], **options)
+        exposed = [name for name in dict.fromkeys(tensors) if name not in names]
+        return runtime.open(path, device=device, expose=exposed, **options)
 
 
 def _rounded(number: float) -> float | None:
