@@ -72,10 +72,16 @@ class KerasRunner:
     def __init__(self, original: Original, device: str, *, compiled: bool = False) -> None:
         deployable = original.deployable
         batch = flat_tensors(deployable.network.inputs)[0].shape[0]
+        self._deployable = deployable
         self._device = device
         self._inputs = (_of_batch(deployable.input, batch),)
         self._outputs = tuple(_of_batch(output, batch) for output in original.outputs())
         self._run = _compiled(deployable, self._inputs[0]) if compiled else deployable.run
+
+    @property
+    def deployable(self) -> Deployable:
+        """What it runs."""
+        return self._deployable
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:

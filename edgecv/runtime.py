@@ -93,7 +93,7 @@ class Runtime(Protocol):
 
         def profile(
             self, path: Path, feeds: Mapping[str, Any], *, device: str, threads: int | None, seconds: float
-        ) -> list[NodeTime]:
+        ) -> list[NodeTime] | None:
             # Time each node while the engine runs the artifact for about so long, in the order of the nodes.
 
         def multiply_adds(self, path: Path, feeds: Mapping[str, Any]) -> int | None:

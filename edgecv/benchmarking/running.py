@@ -241,6 +241,7 @@ def _measured(
 ) -> Measured:
     contender, said = each.contender, each.said
     progress(f"looking into {contender.name}")
+    load, counted = each.process.ask("load")["load_ms"], _multiply_adds(each, warn)
     profile = _profile(each, layers[contender.artifact], warn) if settings.profile else None
     return Measured(
         contender=contender,
@@ -250,11 +251,11 @@ def _measured(
         bytes=contender.artifact.stat().st_size,
         batch=said["batch"],
         timing=timing,
-        load_ms=each.process.ask("load")["load_ms"],
+        load_ms=load,
         first_ms=said["first_ms"],
         peak_rss_mb=said["peak_rss_mb"],
         throughput=throughput,
-        multiply_adds=_multiply_adds(each, warn),
+        multiply_adds=counted,
         peak_gflops=peak if contender.device == "cpu" else None,
         profile=profile,
     )
@@ -270,9 +271,13 @@ def _multiply_adds(each: _Opened, warn: Callable[[str], object]) -> int | None:
 
 
 def _profile(each: _Opened, layers: Mapping[str, str], warn: Callable[[str], object]) -> Profile | None:
-    nodes = each.process.ask("profile", seconds=_PROFILE_SECONDS)["nodes"]
+    try:
+        nodes = each.process.ask("profile", seconds=_PROFILE_SECONDS)["nodes"]
+    except EdgecvError as error:  # the times are right all the same
+        warn(f"{each.contender.name} has no profile: {error}")
+        return None
     if nodes is None:
-        warn(f"{each.said['runtime']} does not say where the time goes: {each.contender.name} has no profile.")
+        warn(f"{each.contender.name} has no profile: {each.said['runtime']} cannot say where the time goes in it.")
         return None
     times = [NodeTime(**{**node, "tensors": tuple(node["tensors"])}) for node in nodes]
     return make_profile(times, layers)

@@ -14,13 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from edgecv.errors import EdgecvError, MissingExtraError, one_line
+from edgecv.errors import EdgecvError, one_line
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from edgecv.keras_session import KerasRunner
     from edgecv.session import Session
 
 __all__ = ["main"]
@@ -93,7 +94,8 @@ class _Worker:
         if session.runtime == "keras":
             from edgecv.keras_costs import multiply_adds
 
-            return {"multiply_adds": multiply_adds(session.runner.deployable)}  # type: ignore[attr-defined]
+            runner = cast("KerasRunner", session.runner)
+            return {"multiply_adds": multiply_adds(runner.deployable)}
         method = self._method("multiply_adds")
         counted = method(session.path, self._feeds()) if method is not None else None
         return {"multiply_adds": None if counted is None else counted // session.batch_size}
@@ -197,8 +199,6 @@ def _answer(worker: _Worker, line: str) -> Reply:
     try:
         reply: Reply = getattr(worker, asked["do"])(asked)
         return reply
-    except MissingExtraError as error:
-        return {"error": str(error)}
     except EdgecvError as error:
         return {"error": str(error)}
     except MemoryError:

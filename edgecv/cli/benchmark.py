@@ -122,18 +122,12 @@ def _print_table(console: "Console", measured: "Sequence[Measured]") -> None:
             f"{each.first_ms:.0f}",
             f"{each.peak_rss_mb:.0f}",
             f"{each.bytes / 1e6:.1f}",
-            _rates(each),
+            f"{each.throughput[0].pictures_per_second:.1f}",
             _reached(each),
         )
     console.print(table)
     for line in _notes(measured):
         console.print(line)
-
-
-def _rates(each: "Measured") -> str:
-    return "  ".join(
-        f"{rate.pictures_per_second:.1f}" + (f" at {rate.batch}" if rate.batch > 1 else "") for rate in each.throughput
-    )
 
 
 def _reached(each: "Measured") -> str:
@@ -145,7 +139,12 @@ def _reached(each: "Measured") -> str:
 def _notes(measured: "Sequence[Measured]") -> list[str]:
     """Say what a reader of the table has to know."""
     peaks = {each.contender.threads: each.peak_gflops for each in measured if each.peak_gflops is not None}
-    notes = []
+    notes = [
+        f"{each.contender.name}, pictures/s by batch: "
+        + ", ".join(f"{rate.pictures_per_second:.1f} at {rate.batch}" for rate in each.throughput)
+        for each in measured
+        if len(each.throughput) > 1
+    ]
     if peaks:
         each_peak = ", ".join(f"{peak:.0f} with {count}" for count, peak in peaks.items())
         notes.append(f"In brackets: share of a float32 matrix product's GFLOP/s here, by threads: {each_peak}.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from edgecv.errors import ArtifactError, DeviceError, MissingExtraError
-from edgecv.runtime import Arrays, TensorInfo
+from edgecv.runtime import Arrays, NodeTime, TensorInfo
 from edgecv.runtimes import tflite_container
 from edgecv.runtimes.container import one_line, unreadable
 from edgecv.runtimes.feeds import check_feeds, check_threads
@@ -125,6 +125,31 @@ class LiteRtRuntime:
             ArtifactError: The file cannot be parsed.
         """
         return tflite_container.custom_operators(path)
+
+    def profile(
+        self,
+        path: Path,
+        feeds: Mapping[str, Any],
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        seconds: float = 2.0,
+    ) -> list[NodeTime] | None:
+        """Time the operators with the engine's own profiler, by its C interface; None where it cannot say.
+
+        A fault of the library would end the process: run it in one of its own.
+
+        Raises:
+            ArtifactError: The file cannot be parsed.
+            DeviceError: The device is not there.
+            OptionError: The artifact does not take ``feeds``.
+        """
+        from edgecv.runtimes import litert_profile
+
+        runner = self.open(path, device=device, threads=threads)
+        check_feeds(feeds, runner.inputs)
+        arrays = [feeds[info.name] for info in runner.inputs]
+        return litert_profile.profile(path, arrays, threads=threads, seconds=seconds)
 
     def multiply_adds(self, path: Path, feeds: Mapping[str, Any]) -> int:  # noqa: ARG002
         """Count the multiply-adds of convolutions and matrix products in a run of the shapes in the file.

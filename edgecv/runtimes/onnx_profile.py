@@ -57,10 +57,11 @@ def _of_a_run(milliseconds: Sequence[float], runs: int) -> float:
 
 def _node_of(name: str, known: Mapping[str, OnnxNode]) -> OnnxNode | None:
     """Return the node that a name of the engine begins with."""
+    name = name.removeprefix("fused ")
     while name:
         if name in known:
             return known[name]
-        name = name.rpartition("_")[0]
+        name = name[: max(name.rfind("_"), name.rfind("/"), 0)]
     return None
 
 
