@@ -1,16 +1,28 @@
 """Where the parts of a drawing lie: logarithmic axes turned into coordinates, for the templates to draw."""
 
 import math
+import re
 from dataclasses import dataclass
 
 from edgecv.html_report.page import Histogram
 
-__all__ = ["Dot", "HistogramChart", "Rectangle", "Tick", "decade", "histogram_chart", "number", "on_decades"]
+__all__ = [
+    "Dot",
+    "HistogramChart",
+    "Rectangle",
+    "Tick",
+    "decade",
+    "histogram_chart",
+    "number",
+    "on_decades",
+    "readable",
+]
 
 _WIDTH, _HEIGHT = 420.0, 214.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42.0, 400.0, 24.0, 152.0
 _FEWEST_DECADES = 4
 _MOST_LABELS = 6
+_NUMBER = re.compile(r"\b\d(?:\.\d+)?e[+-]\d{2}\b")
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -73,6 +85,11 @@ def number(value: float) -> str:
     if value == 0 or -3 < power < 3:
         return f"{value:.2g}"
     return decade(power) if digits == "1.0" else f"{digits} × {decade(power)}"
+
+
+def readable(text: str) -> str:
+    """Return a message with its numbers as they are read: 1e-04 becomes 10⁻⁴."""
+    return _NUMBER.sub(lambda match: number(float(match[0])), text)
 
 
 def on_decades(value: float, low: int, high: int) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import edgecv
 from edgecv.comparison import TOLERANCES
 from edgecv.errors import OptionError
-from edgecv.html_report.charts import number, on_decades
+from edgecv.html_report.charts import number, on_decades, readable
 from edgecv.html_report.elements import BINS_A_DECADE, FIRST, LAST, ElementErrors, element_errors
 from edgecv.html_report.page import (
     Bar,
@@ -149,8 +149,13 @@ def _verdict(proof: Proof) -> Verdict:
         return Verdict(
             state="passed", word="Passed", sentence=f"{proof.title} answers like the original. {_most(proof)}"
         )
-    why = report.summary() if report.checks else "nothing was checked"
+    why = _why(report.worst) if report.checks else "nothing was checked"
     return Verdict(state="failed", word="Failed", sentence=f"{proof.title} does not answer like the original: {why}.")
+
+
+def _why(check: Check) -> str:
+    where = f", in {check.output} on {check.worst}" if check.images else ""
+    return f"{readable(check.problem)}{where}"
 
 
 def _most(proof: Proof, whose: str = "") -> str:
@@ -269,7 +274,7 @@ def _section(number: int, proof: Proof, most_bytes: int) -> Section:
         verdict=_verdict(proof),
         facts=_artifact_facts(proof),
         checks=tuple(_row(check) for check in report.checks) if report else (),
-        notes=report.notes if report else (),
+        notes=tuple(readable(note) for note in report.notes) if report else (),
         findings=proof.findings,
         layers=proof.layers,
     )
@@ -349,7 +354,7 @@ def _row(check: Check) -> CheckRow:
         cosine=f"{check.cosine:.6f}" if math.isfinite(check.relative_diff) else "–",
         worst=check.worst,
         passed=check.passed,
-        problem=check.problem,
+        problem=readable(check.problem),
         length=on_decades(check.relative_diff, FIRST, LAST),
         limit=on_decades(check.tolerance, FIRST, LAST) if judged else None,
     )
