@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgecv.quantization import Quantization, Speeds
 from edgecv.report import Report
 from edgecv.runtime import TensorInfo
 
@@ -25,6 +26,8 @@ class Artifact:
         checkpoints: Names of the Deployable's checkpoints that tensors inside the artifact have.
         outputs: The outputs; set by `edgecv.export`.
         report: What verification measured; set by `edgecv.export`.
+        quantization: How an int8 artifact was quantised, and what that cost; set by `edgecv.export`.
+        speeds: Size and time against float32, where the precision is less; set by `edgecv.export`.
         seconds: Time that `edgecv.export` took.
     """
 
@@ -35,6 +38,8 @@ class Artifact:
     checkpoints: tuple[str, ...] = ()
     outputs: tuple[TensorInfo, ...] = ()
     report: Report | None = None
+    quantization: Quantization | None = None
+    speeds: Speeds | None = None
     seconds: float = 0.0
 
     @property

@@ -15,7 +15,15 @@ from edgecv.calibration import Calibration
 from edgecv.errors import OptionError, PictureError
 from edgecv.pictures import PICTURE_SUFFIXES, read_picture
 
-__all__ = ["FEW_PICTURES", "HELD_OUT", "CalibrationPictures", "calibration_pictures", "is_noise"]
+__all__ = [
+    "FEW_PICTURES",
+    "HELD_OUT",
+    "CalibrationPictures",
+    "CalibrationSource",
+    "as_calibration",
+    "calibration_pictures",
+    "is_noise",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -48,6 +56,14 @@ class CalibrationPictures:
     def hashes(self) -> frozenset[str]:
         """Return the sha256 of each picture that calibrates."""
         return frozenset(map(hash_file, self.calibration.paths))
+
+
+CalibrationSource = Path | str | Iterable[Path | str] | Calibration | CalibrationPictures
+
+
+def as_calibration(source: CalibrationSource) -> CalibrationPictures:
+    """Return pictures that are divided already as they are; see `calibration_pictures`."""
+    return source if isinstance(source, CalibrationPictures) else calibration_pictures(source)
 
 
 def calibration_pictures(

@@ -20,7 +20,8 @@
     ├── DeviceError                     a device or provider that was asked for does not run
     ├── OutputError                     a result cannot be written
     ├── ConversionError                 a converter failed
-    └── VerificationError               an artifact does not answer like the original
+    ├── VerificationError               an artifact does not answer like the original
+    └── BudgetError                     an int8 artifact drops more accuracy than was allowed
 
 Each message is one line: what is wrong, the offending value, what to do.
 """
@@ -31,6 +32,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgecv.artifact import Artifact
     from edgecv.report import Report
 
 
@@ -157,4 +159,16 @@ class VerificationError(EdgecvError):
 
     def __init__(self, message: str, report: "Report") -> None:
         self.report = report
+        super().__init__(message)
+
+
+class BudgetError(EdgecvError):
+    """No int8 artifact that was tried keeps the accuracy budget; the best one was written all the same.
+
+    Attributes:
+        artifact: What was written.
+    """
+
+    def __init__(self, message: str, artifact: "Artifact") -> None:
+        self.artifact = artifact
         super().__init__(message)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edgecv.errors import OutputError
 
-__all__ = ["replace_whole", "writable_folder"]
+__all__ = ["replace_whole", "scratch_folder", "writable_folder"]
 
 _TEMPORARY = re.compile(r"^\.edgecv-tmp-(?P<pid>\d{1,9})-[0-9a-f]{8}-")
 # Names that this process is writing under. Others with its process id are of a dead one: containers give the same ids.
@@ -41,6 +41,22 @@ def replace_whole(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             _rename(temporary, path)
+        except OSError as error:
+            raise _output_error(path, error) from error
+
+
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``path`` for what becomes it, or not; it is removed at the end, whatever happens.
+
+    Raises:
+        OutputError: The folder of ``path`` is missing or cannot be written, or the disk is full.
+    """
+    writable_folder(path)
+    with _temporary(path) as folder:
+        try:
+            folder.mkdir()
+            yield folder
         except OSError as error:
             raise _output_error(path, error) from error
 

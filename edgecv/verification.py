@@ -39,6 +39,7 @@ __all__ = ["Head", "Pictures", "gather_pictures", "original_answers", "refuted",
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _NOISE_PICTURES = 2
+_ENOUGH = 8
 DYNAMIC_BATCH = 3
 # What an artifact may say of itself that leaves its inputs and outputs as they are.
 _RUNS_ALL_THE_SAME = ("preprocess", "postprocess", "labels")
@@ -185,18 +186,22 @@ def open_quietly(runtime: Runtime, path: Path, device: str, expose: Sequence[str
         return runtime.open(path, device=device, expose=expose)
 
 
-def gather_pictures(deployable: "Deployable", images: Iterable[Path | str | Array] | None) -> Pictures:
+def gather_pictures(
+    deployable: "Deployable", images: Iterable[Path | str | Array] | None, *, more: Sequence[Path] = ()
+) -> Pictures:
     """Return the pictures to verify on, at the network's size, with seeded noise at the end.
 
-    Without ``images`` they are the shipped photos and those that the network brings of its own kind.
+    Without ``images`` they are the shipped photos and those that the network brings of its own kind. Where ``more``
+    are enough, the shipped photos, which may be of another kind, are left out.
 
     Raises:
         OptionError: ``images`` is empty.
         PictureError: A picture cannot be read.
     """
-    shipped = {f"photo:{name}": picture for name, picture in shipped_photos().items()} if images is None else {}
+    use_shipped = images is None and len(more) < _ENOUGH
+    shipped = {f"photo:{name}": picture for name, picture in shipped_photos().items()} if use_shipped else {}
     given = {}
-    for index, image in enumerate(deployable.pictures if images is None else images):
+    for index, image in enumerate((*(deployable.pictures if images is None else images), *more)):
         if isinstance(image, str | Path):
             given[str(image)] = read_picture(Path(image)).pixels
         else:

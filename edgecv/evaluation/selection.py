@@ -1,7 +1,7 @@
 """Which pictures of a data set to measure on."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 from edgecv.data.samples import Dataset, Part, Sample
 from edgecv.data.splitting import split
@@ -10,6 +10,7 @@ __all__ = ["ChosenPart", "select", "spread"]
 
 ChosenPart = Literal["test", "val", "train", "all"]
 
+Item = TypeVar("Item")
 Ratios = tuple[float, float, float]
 
 
@@ -39,7 +40,7 @@ def select(
     return part, _of_split(dataset, part, ratios, seed)
 
 
-def spread(samples: Sequence[Sample], most: int | None) -> Sequence[Sample]:
+def spread(samples: Sequence[Item], most: int | None) -> Sequence[Item]:
     """Return at most ``most`` samples, evenly spread: the first ones are often all of one class."""
     if most is None or most >= len(samples):
         return samples
