@@ -36,6 +36,8 @@ class Exporter(Protocol):
     `Calibration` or None, whose ``feeds`` it learns ranges from; and ``float_layers``, the paths of layers that it
     leaves in float32, beside `quantizable.joint_layers`. It quantises layers of the network alone: what the names
     of the artifact's tensors call ``pipeline`` stays float.
+
+    One may name the distributions that it converts with as ``converters``: metadata state their versions.
     """
 
     summary: ClassVar[str]

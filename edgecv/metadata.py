@@ -19,13 +19,17 @@ __all__ = ["check_digest", "compute_digest", "dump", "load", "seal"]
 
 _ORDER = (
     "edgecv_version", "model", "task", "weights", "sha256", "labels", "input", "outputs", "preprocess",
-    "graph_resize", "postprocess", "format", "precision", "verification", "checkpoints", "layers",
+    "graph_resize", "postprocess", "format", "precision", "settings", "versions", "quantization", "verification",
+    "checkpoints", "layers",
 )  # fmt: skip
 _REQUIRED = ("edgecv_version", "model", "task", "input", "outputs", "preprocess")
 _KINDS: Mapping[str, tuple[type, str]] = {
     **dict.fromkeys(("model", "task", "precision"), (str, "a text")),
     **dict.fromkeys(("labels", "outputs", "checkpoints"), (list, "a list")),
-    **dict.fromkeys(("input", "preprocess", "postprocess", "graph_resize", "verification"), (dict, "an object")),
+    **dict.fromkeys(
+        ("input", "preprocess", "postprocess", "graph_resize", "settings", "versions", "verification"),
+        (dict, "an object"),
+    ),
 }
 _HEX = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 22

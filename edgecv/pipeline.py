@@ -5,6 +5,7 @@ the way leaves nothing under the final name.
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,11 +22,12 @@ from edgecv.exporter import Exporter
 from edgecv.files import replace_whole
 from edgecv.metadata import seal
 from edgecv.observed import Observer
+from edgecv.provenance import settings_of, versions_of
 from edgecv.quiet import quiet_frameworks
-from edgecv.recorded import record_cases
+from edgecv.recorded import case_pictures, own_cases, record_cases, verify_recorded
 from edgecv.registry import load_exporter, runtime_for
 from edgecv.report import Report
-from edgecv.runtime import Runtime, TensorInfo
+from edgecv.runtime import Arrays, Runtime, TensorInfo
 from edgecv.verification import Pictures, gather_pictures, merge, open_quietly, original_answers, verify_runner
 from edgecv.weights import hash_weights
 
@@ -52,12 +54,21 @@ class Original:
         self._outputs: tuple[TensorInfo, ...] = ()
         self.weights_sha256 = hash_weights(deployable.network)
         self.pictures: Pictures | None = None
-        self.cases: list[dict[str, Any]] = []
         if verify:
             self.pictures = gather_pictures(deployable, images)
             with quiet_frameworks():
                 self.answers = original_answers(deployable, self.pictures)
-                self.cases = record_cases(deployable, self.pictures, self.answers)
+
+    @property
+    def count(self) -> int:
+        """The number of pictures that it answered."""
+        return len(self.pictures.names) if self.pictures is not None else 0
+
+    @functools.cached_property
+    def case_answers(self) -> Arrays:
+        """The answers to the pictures of recorded cases; the original runs on them when they are first asked for."""
+        with quiet_frameworks():
+            return original_answers(self.deployable, case_pictures(self.deployable))
 
     def outputs(self) -> tuple[TensorInfo, ...]:
         """Return the artifact's outputs; the first call runs the original."""
@@ -84,6 +95,7 @@ def export(
     verify: bool = True,
     images: "Iterable[Path | str | NDArray[Any]] | None" = None,
     devices: Sequence[str] = ("cpu",),
+    cases: bool = True,
     observe: Observer | None = None,
     **options: Any,
 ) -> Artifact:
@@ -97,6 +109,7 @@ def export(
         verify: Run it and compare; a failing artifact is not written.
         images: Pictures to verify on; the default are the photos that ship with edgecv.
         devices: Devices to verify on.
+        cases: Where it is verified, record cases in it, by which it can be verified on any device.
         observe: Is called with what each run of the artifact answered.
         **options: Options of the exporter, where ``to`` is a name.
 
@@ -131,7 +144,16 @@ def export(
             artifact = exporter.export(original.deployable, temporary)
         report = _verified(original, artifact, exporter, runtime, devices, observe) if verify else None
         if runtime is not None:
-            seal(temporary, _metadata(original, artifact, exporter, form, report), runtime[1])
+            proven = devices if report is not None else ()
+            document = _metadata(original, artifact, exporter, form, report) | {
+                "versions": versions_of(exporter, runtime[1], verified=bool(proven)),
+                "settings": settings_of(exporter, devices=proven, pictures=original.count if proven else 0),
+            }
+            if report is not None and cases:
+                document["verification"] |= _recorded(original, artifact, exporter, runtime[1], devices[0])
+            document = seal(temporary, document, runtime[1])
+            if report is not None and cases:
+                _prove_cases(original, temporary, document, runtime, devices)
     seconds = time.perf_counter() - started
     return dataclasses.replace(artifact, path=path, report=report, seconds=seconds, outputs=original.outputs())
 
@@ -210,6 +232,32 @@ def _verified(
     return report
 
 
+def _recorded(
+    original: Original, artifact: Artifact, exporter: Exporter, runtime: Runtime, device: str
+) -> dict[str, Any]:
+    """Return the recorded cases, with what comparing them needs to know."""
+    deployable = original.deployable
+    if exporter.precision == "int8":
+        runner = open_quietly(runtime, artifact.path, device, artifact.checkpoints)
+        return own_cases(deployable, runner, original.answers, artifact.nbytes)
+    return {"cases": record_cases(case_pictures(deployable), original.case_answers, artifact.nbytes)}
+
+
+def _prove_cases(
+    original: Original,
+    path: Path,
+    document: Mapping[str, Any],
+    runtime: tuple[str, Runtime],
+    devices: Sequence[str],
+) -> None:
+    """Demand the recorded cases of the sealed file: what is shipped passes `edgecv verify` on this machine."""
+    if not document["verification"]["cases"]:
+        return
+    report = verify_recorded(path, document, *runtime, devices)
+    if not report.passed:
+        raise VerificationError(f"{original.deployable.name} fails its own recorded cases: {report.summary()}", report)
+
+
 def _metadata(
     original: Original, artifact: Artifact, exporter: Exporter, form: str, report: Report | None
 ) -> dict[str, Any]:
@@ -217,7 +265,7 @@ def _metadata(
         **describe(original),
         "format": form,
         "precision": exporter.precision,
-        "verification": {**report.to_json(), "cases": original.cases} if report else {},
+        "verification": report.to_json() if report else {},
         "checkpoints": list(artifact.checkpoints),
         "layers": dict(artifact.layers),
         **artifact.details,

@@ -1,28 +1,28 @@
-"""The proof that travels inside an artifact: a few answers of the original, to be demanded again on any device.
+"""The proof that travels inside an artifact: a few answers, to be demanded again on any device.
 
-The pictures are not stored: they are seeded noise and photos that ship with edgecv, so a device can make
-them again. Their sha256 is stored, because another release of Pillow might resize a photo otherwise.
+The pictures are not stored: they are `patterns.pattern` of recorded seeds, made by integers alone, so the same on
+every device. The answers are the original's. Those of an int8 artifact are its own at export, where its task metric
+was held against the original's: how they are compared stands at the top of `kernel_proof.py`.
 """
 
-import base64
 import contextlib
 import hashlib
-import itertools
-import math
-import zlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgecv.comparison import Comparison
 from edgecv.detection import DETECTIONS
 from edgecv.errors import ArtifactError, OptionError
+from edgecv.kernel_proof import KERNELS, compare_kernels, scales_of
 from edgecv.observed import Observer
-from edgecv.photos import shipped_photos
-from edgecv.pictures import fit_picture
+from edgecv.patterns import pattern
 from edgecv.preprocess import Preprocess
+from edgecv.recorded_values import read_values, stored_values
 from edgecv.report import Report
 from edgecv.runtime import Arrays, Runner, Runtime
 from edgecv.runtimes.container import damaged
@@ -30,13 +30,10 @@ from edgecv.verification import (
     Head,
     Pictures,
     compare_outputs,
-    gather_pictures,
     make_report,
     merge,
-    noise_picture,
     observed,
     open_quietly,
-    original_answers,
     picture_size,
     run_batched,
     tolerance_of,
@@ -45,37 +42,58 @@ from edgecv.verification import (
 if TYPE_CHECKING:
     from edgecv.deployable import Deployable
 
-__all__ = ["record_cases", "recorded_pictures", "verify_recorded"]
+__all__ = ["case_pictures", "own_cases", "record_cases", "recorded_pictures", "verify_recorded"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_PHOTOS, _NOISE = 2, 1
-# Larger outputs are sampled at a fixed step.
-_MOST_VALUES = 4096
-# Bytes of a mask, compressed: three cases of mask and scores then take less than 100 KB of the file.
-_MOST_PACKED = 6144
-# A damaged file must not fill the memory.
-_MOST_UNPACKED = 2**28
+_KIND = "pattern:"
+_SEEDS = (0, 1, 2)
+# The cases' JSON text in a file: 2 % of it, or this many bytes where that is less.
+_SHARE, _LEAST_TEXT = 50, 16_000
+# Bytes that a case takes of one output: at most, at least where fewer cases would leave more, and at all.
+_MOST_ROOM, _FAIR_ROOM, _LEAST_ROOM = 16_384, 256, 8
 
 
-def record_cases(deployable: "Deployable", pictures: Pictures, answers: Arrays) -> list[dict[str, Any]]:
-    """Return the cases for the metadata; the original runs again only where no reproducible picture was used."""
-    if not any(name.startswith("photo:") for name in pictures.names):
-        shipped = gather_pictures(deployable, None)
-        chosen = _chosen(shipped.names)
-        pictures = Pictures(names=tuple(shipped.names[i] for i in chosen), values=shipped.values[chosen])
-        answers = original_answers(deployable, pictures)
-    whole = DETECTIONS if "count" in answers else ()
-    chosen = _chosen(pictures.names)
-    recorded = {name: _recorded(values[chosen], whole=name in whole) for name, values in answers.items()}
-    return [
-        {
-            "picture": pictures.names[index],
-            "sha256": _sha256(pictures.values[index]),
-            "outputs": {name: rows[place] for name, rows in recorded.items()},
-        }
-        for place, index in enumerate(chosen)
-    ]
+def case_pictures(deployable: "Deployable") -> Pictures:
+    """Return the pictures of the cases that an artifact of ``deployable`` records."""
+    size = picture_size(deployable.input.shape, deployable.input_size)
+    values = [pattern(seed, (*size, deployable.channels)) for seed in _SEEDS]
+    return Pictures(names=tuple(f"{_KIND}{seed}" for seed in _SEEDS), values=np.stack(values))
+
+
+def record_cases(pictures: Pictures, answers: Arrays, nbytes: int) -> list[dict[str, Any]]:
+    """Return the cases for the metadata: as much as 2 % of the file hold, or 16 kB.
+
+    Values are sampled at the smallest step that fits. Fewer cases come before fewer than 64 values an output.
+
+    Args:
+        pictures: Of `case_pictures`.
+        answers: The answers to them, with checkpoints.
+        nbytes: Size of the artifact without them.
+    """
+    most = max(_LEAST_TEXT, nbytes // _SHARE)
+    for count in range(len(pictures.names), 0, -1):
+        chosen = Pictures(names=pictures.names[:count], values=pictures.values[:count])
+        rows = {name: values[:count] for name, values in answers.items()}
+        cases = _largest(chosen, rows, most, _FAIR_ROOM if count > 1 else _LEAST_ROOM)
+        if cases:
+            return cases
+    return []
+
+
+def own_cases(deployable: "Deployable", runner: Runner, answers: Arrays, nbytes: int) -> dict[str, Any]:
+    """Return the cases of an int8 artifact, with its own answers, and how far the range of each output reaches.
+
+    Args:
+        deployable: The original.
+        runner: The artifact, opened with its checkpoints.
+        answers: The original's answers to the pictures of verification, which tell the ranges.
+        nbytes: Size of the artifact without them.
+    """
+    pictures = case_pictures(deployable)
+    own = run_batched(runner, deployable.feed(pictures.values), deployable.batch or 1)
+    head = Head.of(deployable.task, deployable.postprocess(), deployable.graph_resize())
+    return {"scales": scales_of(head, answers), "cases": record_cases(pictures, own, nbytes)}
 
 
 def verify_recorded(
@@ -100,40 +118,85 @@ def verify_recorded(
         observe: Is called with what each run answered.
 
     Raises:
-        ArtifactError: The artifact records no cases, none can be made again here, or its metadata are damaged.
+        ArtifactError: The artifact records no cases, or such that no longer can be run, or its metadata are damaged.
     """
-    cases, made = _remade(path, metadata)
-    recorded = _read(path, metadata, made)
-    skipped = len(cases) - len(made)
-    notes = (f"{skipped} recorded pictures are resized otherwise by this Pillow and were left out",) if skipped else ()
+    cases = _cases(path, metadata)
+    recorded = _read(path, metadata, cases)
+    if tolerance is not None:
+        recorded = replace(recorded, tolerance=tolerance)
     inside = metadata.get("checkpoints") or ()
-    most = tolerance_of(path, metadata) if tolerance is None else tolerance
-    reports = [_check(open_quietly(runtime, path, device, inside), name, recorded, most, observe) for device in devices]
-    merged = merge(reports)
-    return Report(checks=merged.checks, task=merged.task, notes=(*merged.notes, *notes))
+    return merge([_check(open_quietly(runtime, path, device, inside), name, recorded, observe) for device in devices])
 
 
 def recorded_pictures(path: Path, metadata: Mapping[str, Any]) -> Pictures:
     """Return the recorded pictures, made again.
 
     Raises:
-        ArtifactError: The artifact records no cases, or none can be made again here.
+        ArtifactError: The artifact records no cases, or such that no longer can be run, or its metadata are damaged.
     """
-    _, made = _remade(path, metadata)
-    names = tuple(str(case["picture"]) for case, _ in made)
-    return Pictures(names=names, values=np.stack([picture for _, picture in made]))
+    return _remade(path, metadata, _cases(path, metadata))
 
 
-def _remade(path: Path, metadata: Mapping[str, Any]) -> tuple[list[Any], list[tuple[Mapping[str, Any], Array]]]:
-    """Return all cases, and those whose picture can be made again, with it."""
-    cases = (metadata.get("verification") or {}).get("cases") or []
-    if not cases:
+def _largest(pictures: Pictures, answers: Arrays, most: int, least_room: int) -> list[dict[str, Any]]:
+    """Return the cases with the most values whose text is at most ``most`` bytes; none where even the fewest do."""
+    fitting: list[dict[str, Any]] = []
+    low, high = least_room, _MOST_ROOM
+    while low <= high:
+        # What fits is usually all, or most of it.
+        room = high if high == _MOST_ROOM else (low + high) // 2
+        cases = _documents(pictures, answers, room)
+        if len(json.dumps(cases)) <= most:
+            fitting, low = cases, room + 1
+        else:
+            high = room - 1
+    return fitting
+
+
+def _documents(pictures: Pictures, answers: Arrays, room: int) -> list[dict[str, Any]]:
+    whole = DETECTIONS if "count" in answers else ()
+    stored = stored_values(answers, room, whole)
+    return [
+        {"picture": name, "sha256": _sha256(picture), "outputs": outputs}
+        for name, picture, outputs in zip(pictures.names, pictures.values, stored, strict=True)
+    ]
+
+
+def _cases(path: Path, metadata: Mapping[str, Any]) -> list[Any]:
+    """Return the recorded cases.
+
+    Raises:
+        ArtifactError: There are none.
+    """
+    verification = metadata.get("verification") or {}
+    if not verification:
         raise ArtifactError(f"{str(path)!r} records no verification. Export it with --verify, or give --against MODEL.")
+    cases = verification.get("cases")
+    if not cases:
+        raise ArtifactError(
+            f"{str(path)!r} records no cases: its digest agrees, and nothing more can be said. "
+            "Give --against MODEL, or export it without --no-cases."
+        )
+    if not isinstance(cases, list):
+        raise damaged(path, "its recorded cases are no list")
+    return cases
+
+
+def _remade(path: Path, metadata: Mapping[str, Any], cases: Sequence[Any]) -> Pictures:
     with _reading(path):
-        made = [(case, picture) for case in cases if (picture := _made_again(case, metadata)) is not None]
-    if not made:
-        raise ArtifactError(f"{str(path)!r}: no recorded picture can be made again here. Give --against MODEL.")
-    return cases, made
+        names = [str(case["picture"]) for case in cases]
+        other = [name for name in names if not name.startswith(_KIND)]
+        shape = metadata["input"]["shape"]
+        resize = metadata.get("graph_resize") or {}
+        size = picture_size(shape, (resize.get("height", 0), resize.get("width", 0)))
+        if not other:
+            values = [pattern(int(name.removeprefix(_KIND)), (*size, shape[3])) for name in names]
+            if any(case["sha256"] != _sha256(picture) for case, picture in zip(cases, values, strict=True)):
+                raise ValueError("a pattern is another one")
+            return Pictures(names=tuple(names), values=np.stack(values))
+    raise ArtifactError(
+        f"{str(path)!r} records a case of {other[0]!r}, which this edgecv cannot make. "
+        "Export it again, or give --against MODEL."
+    )
 
 
 @contextlib.contextmanager
@@ -149,167 +212,85 @@ def _reading(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Recorded:
-    """What an artifact records: what is asked, and what the original answered.
+    """What an artifact records: what is asked, and what was answered.
 
     Attributes:
         head: What comparing needs to know of the outputs.
-        names: Of the pictures.
-        pictures: uint8 ``(pictures, height, width, channels)``.
-        feed: What the artifact's input takes, of the same shape.
+        pictures: What is asked.
+        feed: What the artifact's input takes of them, ``(pictures, height, width, channels)``.
         batch: Pictures per run.
-        answers: The original's, one row a picture, flat and sampled.
+        tolerance: Largest relative difference.
+        answers: One row a picture, flat and sampled.
         steps: Output → the step at which its flattened values were sampled.
+        scales: Output → how far its range reaches, where the answers are the artifact's own; empty otherwise.
     """
 
     head: Head
-    names: tuple[str, ...]
-    pictures: Array
+    pictures: Pictures
     feed: Array
     batch: int
+    tolerance: float
     answers: Arrays
     steps: dict[str, int]
+    scales: dict[str, float] = field(default_factory=dict)
 
 
-def _read(path: Path, metadata: Mapping[str, Any], made: Sequence[tuple[Mapping[str, Any], Array]]) -> _Recorded:
-    pictures = feed = np.stack([picture for _, picture in made])
+def _read(path: Path, metadata: Mapping[str, Any], cases: Sequence[Any]) -> _Recorded:
+    pictures = _remade(path, metadata, cases)
+    feed = pictures.values
     with _reading(path):
         if metadata["input"]["dtype"] == "float32":
             feed = Preprocess.from_json(metadata["preprocess"]).apply(feed.astype(np.float32), np)
-        answers, steps = _answers([case for case, _ in made])
+        answers, steps = read_values(cases)
         head = Head.of(metadata["task"], metadata["postprocess"], metadata.get("graph_resize"))
-    lacking = [name for name in _wanted(metadata) if name not in answers]
+        scales = {name: float(scale) for name, scale in metadata["verification"].get("scales", {}).items()}
+    lacking = [name for name in _wanted(metadata, own=bool(scales)) if name not in answers]
     if lacking:
         raise damaged(path, f"its recorded cases lack {lacking[0]!r}")
     return _Recorded(
         head=head,
-        names=tuple(str(case["picture"]) for case, _ in made),
         pictures=pictures,
         feed=feed,
         batch=metadata["input"]["shape"][0] or 1,
+        tolerance=KERNELS if scales else tolerance_of(path, metadata),
         answers=answers,
         steps=steps,
+        scales=scales,
     )
 
 
-def _wanted(metadata: Mapping[str, Any]) -> list[str]:
-    """Return the outputs and checkpoints that the original's answers must hold; of top-k, all classes are recorded."""
-    outputs = [] if metadata["postprocess"]["top_k"] else [output["name"] for output in metadata["outputs"]]
+def _wanted(metadata: Mapping[str, Any], *, own: bool) -> list[str]:
+    """Return the outputs and checkpoints that must be recorded; of the original's top-k, all classes are."""
+    top_k = metadata["postprocess"]["top_k"] is not None and not own
+    outputs = [] if top_k else [output["name"] for output in metadata["outputs"]]
     return [*outputs, *(metadata.get("checkpoints") or ())]
 
 
-def _check(runner: Runner, name: str, recorded: _Recorded, tolerance: float, observe: Observer | None = None) -> Report:
-    answers, steps = recorded.answers, recorded.steps
-    given = run_batched(runner, recorded.feed, recorded.batch)
+def _check(runner: Runner, name: str, recorded: _Recorded, observe: Observer | None) -> Report:
+    pictures, batch, tolerance = recorded.pictures, recorded.batch, recorded.tolerance
+    given = run_batched(runner, recorded.feed, batch)
     if observe is not None:
-        pictures = Pictures(names=recorded.names, values=recorded.pictures)
-        observe(observed(runner, name, recorded.batch, pictures, answers, given, tolerance, steps))
-    if recorded.head.segmentation is None and recorded.head.nms is None:
+        observe(observed(runner, name, batch, pictures, recorded.answers, given, tolerance, recorded.steps))
+    return make_report(runner, name, _compare(recorded, given), pictures.names, batch, tolerance)
+
+
+def _compare(recorded: _Recorded, given: Arrays) -> dict[str, Comparison]:
+    head, answers, steps = recorded.head, recorded.answers, recorded.steps
+    if recorded.scales:
+        return compare_kernels(head, answers, given, recorded.scales, steps)
+    if head.segmentation is None and head.nms is None:
         given = {
             output: values.reshape(len(values), -1)[:, :: steps.get(output, 1)] for output, values in given.items()
         }
-    elif recorded.head.nms is not None:
+    elif head.nms is not None:
         answers = {output: _shaped(values, given.get(output)) for output, values in answers.items()}
     # That the outputs vary between pictures was shown at export, on all pictures.
-    compared = compare_outputs(recorded.head, answers, given, tolerance, vacuity=False, steps=steps)
-    return make_report(runner, name, compared, recorded.names, recorded.batch, tolerance)
+    return compare_outputs(head, answers, given, recorded.tolerance, vacuity=False, steps=steps)
 
 
 def _shaped(values: Array, like: Array | None) -> Array:
     """Give recorded values the artifact's shape, where all of them were recorded."""
     return values.reshape(like.shape) if like is not None and like.size == values.size else values
-
-
-def _chosen(names: Sequence[str]) -> list[int]:
-    photos = [index for index, name in enumerate(names) if name.startswith("photo:")]
-    noise = [index for index, name in enumerate(names) if name.startswith("noise:")]
-    return [*photos[:_PHOTOS], *noise[:_NOISE]]
-
-
-def _recorded(values: Array, *, whole: bool) -> list[dict[str, Any]]:
-    """Return what is stored of an output's values ``(cases, …)``, one document a case."""
-    flat = values.reshape(len(values), -1)
-    if flat.dtype.kind in "iu" and not whole:
-        return _packed(flat, values.shape[1:])
-    step = 1 if whole else _step(-(-flat.shape[1] // _MOST_VALUES), values.shape[1:])
-    return [{"dtype": flat.dtype.name, "step": step, "values": _text(_little(row[::step]))} for row in flat]
-
-
-def _packed(flat: Array, sides: Sequence[int]) -> list[dict[str, Any]]:
-    """Store whole numbers ``(cases, count)`` compressed, at the smallest step at which each case is small enough."""
-    fits = flat.min(initial=0) >= 0 and flat.max(initial=0) <= np.iinfo(np.uint8).max
-    small = flat.astype(np.uint8) if fits else flat
-    step = 1
-    while True:
-        packed = [zlib.compress(_little(row[::step]), 9) for row in small]
-        largest = max(map(len, packed))
-        if largest <= _MOST_PACKED:
-            break
-        step = _step(max(step + 1, step * largest // _MOST_PACKED), sides)
-    about = {"dtype": flat.dtype.name, "step": step, "packed": small.dtype.name}
-    return [{**about, "values": _text(each)} for each in packed]
-
-
-def _step(least: int, sides: Sequence[int]) -> int:
-    """Return the smallest step from ``least`` on that shares no factor with a side.
-
-    Any other would look at the same columns in every row, or at the same classes of every pixel.
-    """
-    return next(step for step in itertools.count(least) if all(math.gcd(step, side) == 1 for side in sides))
-
-
-def _little(values: Array) -> bytes:
-    return values.astype(values.dtype.newbyteorder("<")).tobytes()
-
-
-def _text(content: bytes) -> str:
-    return base64.b64encode(content).decode()
-
-
-def _unpacked(case: Mapping[str, Any]) -> Array:
-    content = base64.b64decode(case["values"])
-    stored = case.get("packed")
-    if stored is not None:
-        content = _decompressed(content)
-    dtype = np.dtype(stored or case["dtype"])
-    return np.frombuffer(content, dtype.newbyteorder("<")).astype(np.dtype(case["dtype"]))
-
-
-def _decompressed(content: bytes) -> bytes:
-    unpacker = zlib.decompressobj()
-    try:
-        whole = unpacker.decompress(content, _MOST_UNPACKED)
-    except zlib.error as error:
-        raise ValueError(f"values are damaged: {error}") from error
-    if not unpacker.eof:
-        raise ValueError("values are cut, or too many")
-    return whole
-
-
-def _answers(cases: Sequence[Mapping[str, Any]]) -> tuple[Arrays, dict[str, int]]:
-    answers: Arrays = {}
-    steps: dict[str, int] = {}
-    for output, first in cases[0]["outputs"].items():
-        answers[output] = np.stack([_unpacked(case["outputs"][output]) for case in cases])
-        steps[output] = int(first["step"])
-        if steps[output] < 1:
-            raise ValueError(f"step {steps[output]}")
-    return answers, steps
-
-
-def _made_again(case: Mapping[str, Any], metadata: Mapping[str, Any]) -> Array | None:
-    kind, _, name = str(case["picture"]).partition(":")
-    shape = metadata["input"]["shape"]
-    resize = metadata.get("graph_resize") or {}
-    height, width = picture_size(shape, (resize.get("height", 0), resize.get("width", 0)))
-    channels = shape[3]
-    if kind == "noise":
-        picture = noise_picture(int(name), (height, width, channels))
-    elif name in (photos := shipped_photos()):
-        fit = Preprocess.from_json(metadata["preprocess"]).fit
-        picture = fit_picture(photos[name], fit, (height, width), channels)
-    else:
-        return None
-    return picture if _sha256(picture) == case["sha256"] else None
 
 
 def _sha256(picture: Array) -> str:

@@ -41,6 +41,7 @@ __all__ = ["export"]
 @click.option("--images", type=click.Path(path_type=Path), help="Real pictures to verify on: a folder.")
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Run it and compare with the original.")
 @click.option("--device", "devices", multiple=True, default=("cpu",), show_default=True, help="Device to verify on.")
+@click.option("--cases/--no-cases", default=True, show_default=True, help="Record cases to verify it by on a device.")
 @json_option
 def export(
     model: str,
@@ -50,6 +51,7 @@ def export(
     images: Path | None,
     verify: bool,
     devices: tuple[str, ...],
+    cases: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -89,7 +91,7 @@ def export(
         try:
             with status(f"writing {paths[name].name}"):
                 artifacts[name] = run_export(
-                    original, to=exporter, name=name, path=paths[name], verify=verify, devices=devices
+                    original, to=exporter, name=name, path=paths[name], verify=verify, devices=devices, cases=cases
                 )
         except VerificationError as error:
             failures[name] = error
