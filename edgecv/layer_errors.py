@@ -13,9 +13,10 @@ so that the kernels are those that run the shipped file, and an exposed tensor o
 """
 
 import contextlib
+import copy
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,12 @@ class Layers:
         self._reference: _Reference | None = None
         if reference is not None:
             self._reference = _Reference(deployable, self.groups, reference)
+
+    def of(self, deployable: "Deployable") -> "Layers":
+        """Return the same artifact beside another original of the same network."""
+        other = copy.copy(self)
+        other._deployable = deployable
+        return other
 
     def errors(self, feeds: Array) -> list[LayerError]:
         """Return the errors over all pictures."""
