@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecv.files import replace_whole
+from edgecv.timing import rotated
 
 __all__ = [
     "ENGINES",
@@ -93,9 +94,7 @@ def timed_rounds(
     for number in range(rounds):
         times: dict[str, list[float]] = {name: [] for name in names}
         for turn in range(turns):
-            # Another one begins each turn: who follows whom matters for the caches.
-            shift = (turn + number) % len(names)
-            for name in (*names[shift:], *names[:shift]):
+            for name in rotated(names, turn + number):
                 times[name].append(_seconds(contenders[name], turn))
         for name in names:
             medians[name].append(1e3 * statistics.median(times[name]))

@@ -25,7 +25,18 @@ def multiply_adds(deployable: Deployable) -> int | None:
     shape = [1, *(side or deployable.input_size[place] for place, side in enumerate(info.shape[1:3])), info.shape[3]]
     traced = tf.function(lambda images: deployable.graph(images)[0], autograph=False)
     graph = traced.get_concrete_function(tf.TensorSpec(shape, info.dtype)).graph
-    return sum(map(_count, graph.get_operations()))
+    return _of_graph(graph)
+
+
+def _of_graph(graph: Any) -> int:
+    total = 0
+    for operation in graph.get_operations():
+        if operation.type in ("PartitionedCall", "StatefulPartitionedCall"):
+            # Keras 3.15 calls grouped convolutions so. TensorFlow 2.21 has no public way to the function's body.
+            total += _of_graph(graph._get_function(operation.get_attr("f").name).graph)
+        else:
+            total += _count(operation)
+    return total
 
 
 def _count(operation: Any) -> int:

@@ -9,17 +9,17 @@ from edgecv.benchmarking.contender import Measured
 from edgecv.errors import OptionError, OutputError
 from edgecv.extras import require
 from edgecv.files import replace_whole, writable_folder
-from edgecv.plot_names import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["check_plot", "draw_benchmark"]
+__all__ = ["check_plot", "draw_benchmark", "figure_of"]
 
 _DOTS_PER_INCH = 130
 _WIDTH = 13.0  # inches
 _BAR, _FRAME = 0.5, 1.7  # inches of height: of each bar, and around them
-_LONGEST_NAME = 44
+_LONGEST_NAME, _KEPT_END = 44, 18  # letters
 _GREY, _RED = "#444444", "#c0392b"
 _COLOURS = ("#3b6fb6", "#e08e45", "#4f9d69", "#8e6bb0", "#6c757d", "#c9a227")
 
@@ -53,21 +53,25 @@ def draw_benchmark(measured: Sequence[Measured], path: Path) -> None:
         MissingExtraError: matplotlib is not installed.
     """
     check_plot(path)
+    with replace_whole(path) as temporary, warnings.catch_warnings():
+        # Of letters that its font lacks; they become boxes.
+        warnings.simplefilter("ignore")
+        figure_of(measured).savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
+
+
+def figure_of(measured: Sequence[Measured]) -> "Figure":
+    """Return the figure that `draw_benchmark` writes."""
     # Not pyplot: it would keep every figure and ask for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure: Figure = Figure(
-        figsize=(_WIDTH, _FRAME + _BAR * max(len(measured), 3)), layout="constrained", facecolor="white"
-    )
+    height = _FRAME + _BAR * max(len(measured), 3)
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
-    with replace_whole(path) as temporary, warnings.catch_warnings():
-        # Of letters that its font lacks; they become boxes.
-        warnings.simplefilter("ignore")
-        left, right = figure.subplots(1, 2, sharey=True)
-        _latency(left, measured)
-        _reached(right, measured)
-        figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
+    left, right = figure.subplots(1, 2, sharey=True)
+    _latency(left, measured)
+    _reached(right, measured)
+    return figure
 
 
 def _latency(axes: "Axes", measured: Sequence[Measured]) -> None:
@@ -80,7 +84,9 @@ def _latency(axes: "Axes", measured: Sequence[Measured]) -> None:
     ]
     axes.barh(rows, medians, height=0.62, color=_colours(measured), xerr=errors, ecolor=_GREY, capsize=3, zorder=2)
     p90 = [each.timing.p90_ms for each in measured]
-    axes.plot(p90, rows, "|", color=_GREY, markersize=11, markeredgewidth=1.6, zorder=3, label="nine of ten runs")
+    axes.plot(
+        p90, rows, "|", color=_GREY, markersize=11, markeredgewidth=1.6, zorder=3, label="nine of ten runs are quicker"
+    )
     widest = max(max(p90), max(each.timing.high_ms for each in measured))
     for row, each in zip(rows, measured, strict=True):
         end = max(each.timing.p90_ms, each.timing.high_ms)
@@ -110,7 +116,7 @@ def _reached(axes: "Axes", measured: Sequence[Measured]) -> None:
         axes.text(end + 0.015 * widest, row, _share(each), va="center", fontsize=9)
     axes.set_xlim(0, 1.32 * widest)
     axes.set_xlabel("GFLOP/s (a multiply-add is two operations)")
-    axes.set_title("Reached", loc="left", fontsize=11, fontweight="bold")
+    axes.set_title("Arithmetic", loc="left", fontsize=11, fontweight="bold")
     if any(roofs):
         axes.plot([], [], color=_RED, linewidth=2, label="roof: a float32 matrix product here, with as many threads")
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, fontsize=8.5, borderaxespad=0.2)
@@ -129,7 +135,14 @@ def _label(each: Measured) -> str:
     contender = each.contender
     many = "" if contender.threads == 1 else "s"
     where = each.runtime if contender.device == "cpu" else f"{each.runtime}, {contender.device}"
-    return f"{short(contender.artifact.name, longest=_LONGEST_NAME)}\n{where}, {contender.threads} thread{many}"
+    return f"{_cut(contender.artifact.name)}\n{where}, {contender.threads} thread{many}"
+
+
+def _cut(name: str) -> str:
+    """Shorten a long name within: precisions and suffixes stand at the end."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - _KEPT_END - 1]}…{name[-_KEPT_END:]}"
 
 
 def _colours(measured: Sequence[Measured]) -> list[str]:

@@ -242,7 +242,7 @@ def _measured(
     contender, said = each.contender, each.said
     progress(f"looking into {contender.name}")
     load, counted = each.process.ask("load")["load_ms"], _multiply_adds(each, warn)
-    profile = _profile(each, layers[contender.artifact], warn) if settings.profile else None
+    profile = _profile(each, layers[contender.artifact], settings, warn) if settings.profile else None
     return Measured(
         contender=contender,
         runtime=said["runtime"],
@@ -270,9 +270,11 @@ def _multiply_adds(each: _Opened, warn: Callable[[str], object]) -> int | None:
         return None
 
 
-def _profile(each: _Opened, layers: Mapping[str, str], warn: Callable[[str], object]) -> Profile | None:
+def _profile(
+    each: _Opened, layers: Mapping[str, str], settings: Settings, warn: Callable[[str], object]
+) -> Profile | None:
     try:
-        nodes = each.process.ask("profile", seconds=_PROFILE_SECONDS)["nodes"]
+        nodes = each.process.ask("profile", seconds=min(_PROFILE_SECONDS, settings.seconds))["nodes"]
     except EdgecvError as error:  # the times are right all the same
         warn(f"{each.contender.name} has no profile: {error}")
         return None

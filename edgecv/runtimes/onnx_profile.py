@@ -36,7 +36,7 @@ def node_times(profile: Path, nodes: Sequence[OnnxNode]) -> list[NodeTime]:
             name = name.removesuffix(_ENDING)
             taken.setdefault(name, []).append(event["dur"] / 1e3)
             operators[name] = str(event["args"].get("op_name", ""))
-    known = {key: node for node in nodes for key in (node.name, *node.outputs) if key}
+    known = {key: node for place, node in enumerate(nodes) for key in (_given_name(node, place), *node.outputs) if key}
     ran = {name: _node_of(name, known) for name in taken}
     computed = _computed(nodes, {node for node in ran.values() if node is not None})
     runs = len(next(iter(taken.values()), ()))
@@ -53,6 +53,11 @@ def _of_a_run(milliseconds: Sequence[float], runs: int) -> float:
     """Return the median over the runs; the body of a loop may run several times in each."""
     times = max(len(milliseconds) // runs, 1)
     return median(sum(milliseconds[first : first + times]) for first in range(0, len(milliseconds), times))
+
+
+def _given_name(node: OnnxNode, place: int) -> str:
+    """Return a node's name, or what the engine calls it where it has none."""
+    return node.name or f"{node.operator}_{place}"
 
 
 def _node_of(name: str, known: Mapping[str, OnnxNode]) -> OnnxNode | None:
