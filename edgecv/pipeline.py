@@ -7,7 +7,7 @@ the way leaves nothing under the final name.
 import dataclasses
 import functools
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +15,24 @@ import numpy as np
 
 import edgecv
 from edgecv.artifact import Artifact
+from edgecv.budget import Budget, Quantizer, check_max_drop, make_budget, unjudged, write_reduced
+from edgecv.calibration_pictures import CalibrationPictures, CalibrationSource, as_calibration, calibration_pictures
 from edgecv.comparison import TOLERANCES
 from edgecv.deployable import Deployable
-from edgecv.errors import OptionError, VerificationError
+from edgecv.errors import BudgetError, OptionError, VerificationError
+from edgecv.evaluation.selection import spread
 from edgecv.exporter import Exporter
-from edgecv.files import replace_whole
+from edgecv.files import replace_whole, scratch_folder
+from edgecv.judging import LabelledPictures, open_labelled
 from edgecv.metadata import seal
 from edgecv.observed import Observer
 from edgecv.provenance import settings_of, versions_of
+from edgecv.quantized_verification import QuantizedVerification
 from edgecv.quiet import quiet_frameworks
 from edgecv.recorded import case_pictures, own_cases, record_cases, verify_recorded
 from edgecv.registry import load_exporter, runtime_for
 from edgecv.report import Report
-from edgecv.runtime import Arrays, Runtime, TensorInfo
+from edgecv.runtime import Arrays, Runner, Runtime, TensorInfo
 from edgecv.verification import Pictures, gather_pictures, merge, open_quietly, original_answers, verify_runner
 from edgecv.weights import hash_weights
 
@@ -35,6 +40,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Original", "default_name", "describe", "export", "make_exporter"]
+
+# Of the pictures that are held out of calibration, so many are verified on, layer for layer and anchor for anchor.
+_MOST_HELD_OUT = 24
+_NO_PICTURES = "There is nothing to verify with: the original was made without pictures."
 
 
 class Original:
@@ -49,13 +58,22 @@ class Original:
         images: "Iterable[Path | str | NDArray[Any]] | None" = None,
         *,
         verify: bool = True,
+        held_out: Sequence[Path] = (),
     ) -> None:
+        """Run the original, where there is something to verify.
+
+        Args:
+            deployable: The original.
+            images: Pictures to verify on.
+            verify: Whether anything will be verified.
+            held_out: More of them: pictures of the kind that calibrates, which do not.
+        """
         self.deployable = deployable
         self._outputs: tuple[TensorInfo, ...] = ()
         self.weights_sha256 = hash_weights(deployable.network)
         self.pictures: Pictures | None = None
         if verify:
-            self.pictures = gather_pictures(deployable, images)
+            self.pictures = gather_pictures(deployable, images, more=spread(held_out, _MOST_HELD_OUT))
             with quiet_frameworks():
                 self.answers = original_answers(deployable, self.pictures)
 
@@ -69,6 +87,13 @@ class Original:
         """The answers to the pictures of recorded cases; the original runs on them when they are first asked for."""
         with quiet_frameworks():
             return original_answers(self.deployable, case_pictures(self.deployable))
+
+    @functools.cached_property
+    def quantized(self) -> QuantizedVerification:
+        """The original's side of verifying int8."""
+        if self.pictures is None:
+            raise OptionError(_NO_PICTURES)
+        return QuantizedVerification(self.deployable, self.pictures, self.answers)
 
     def outputs(self) -> tuple[TensorInfo, ...]:
         """Return the artifact's outputs; the first call runs the original."""
@@ -97,6 +122,11 @@ def export(
     devices: Sequence[str] = ("cpu",),
     cases: bool = True,
     observe: Observer | None = None,
+    calibration: "CalibrationSource | None" = None,
+    max_drop: float | None = None,
+    data: "LabelledPictures | Path | str | None" = None,
+    budget: Budget | None = None,
+    tell: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Artifact:
     """Write an artifact, and prove that it answers like ``source``.
@@ -111,6 +141,13 @@ def export(
         devices: Devices to verify on.
         cases: Where it is verified, record cases in it, by which it can be verified on any device.
         observe: Is called with what each run of the artifact answered.
+        calibration: Real pictures for int8: a folder, picture files, or either as `calibration_pictures` or a
+            `Calibration` hold them.
+        max_drop: How far int8 may drop the task metric, such as 0.02; as few layers as that takes go back to float32.
+        data: Labelled pictures to judge that on; by default it is agreement on pictures that are held out of
+            ``calibration``.
+        budget: These three, made for several exports of one original.
+        tell: Is told what is going on.
         **options: Options of the exporter, where ``to`` is a name.
 
     Returns:
@@ -121,6 +158,7 @@ def export(
         OptionError: An option does not fit.
         ConversionError: The converter failed.
         VerificationError: The artifact does not answer like the original.
+        BudgetError: Int8 drops more than ``max_drop``; the best that was found is written.
         OutputError: ``path`` cannot be written.
     """
     if options and not isinstance(to, str):
@@ -129,7 +167,13 @@ def export(
         raise OptionError("images has no use: the original was made with its pictures already.")
     if verify and not devices:
         raise OptionError("There is no device to verify on. Give at least one, such as cpu.")
+    if calibration is not None:
+        if not isinstance(to, str) or budget is not None:
+            raise OptionError("calibration has no use: the exporter given as to=, or the budget, has it already.")
+        pictures = as_calibration(calibration)
+        options["calibration"] = pictures.calibration
     exporter = make_exporter(to, options) if isinstance(to, str) else to
+    _check_budget(exporter, max_drop=max_drop, data=data, verify=verify)
     form = name or (to if isinstance(to, str) else type(to).__name__)
     path = Path(path)
     if path.suffix != exporter.suffix:
@@ -139,9 +183,16 @@ def export(
         raise OptionError(f"No installed runtime opens {exporter.suffix}: install one, or use --no-verify.")
     started = time.perf_counter()
     with replace_whole(path) as temporary:
-        original = source if isinstance(source, Original) else Original(source, images, verify=verify)
-        with quiet_frameworks():
-            artifact = exporter.export(original.deployable, temporary)
+        deployable = source.deployable if isinstance(source, Original) else source
+        if budget is None and exporter.precision == "int8":
+            budget = _budget(deployable, exporter, pictures if calibration is not None else None, max_drop, data)
+        held_out = budget.pictures.held_out if budget is not None else ()
+        original = (
+            source if isinstance(source, Original) else Original(source, images, verify=verify, held_out=held_out)
+        )
+        artifact = _converted(
+            original, exporter, path, temporary, budget, runtime if verify else None, devices[:1], tell
+        )
         report = _verified(original, artifact, exporter, runtime, devices, observe) if verify else None
         if runtime is not None:
             proven = devices if report is not None else ()
@@ -155,7 +206,10 @@ def export(
             if report is not None and cases:
                 _prove_cases(original, temporary, document, runtime, devices)
     seconds = time.perf_counter() - started
-    return dataclasses.replace(artifact, path=path, report=report, seconds=seconds, outputs=original.outputs())
+    artifact = dataclasses.replace(artifact, path=path, report=report, seconds=seconds, outputs=original.outputs())
+    if artifact.quantization is not None and artifact.quantization.met is False:
+        raise BudgetError(f"{original.deployable.name} as {form}: {artifact.quantization.missed()}", artifact)
+    return artifact
 
 
 def make_exporter(name: str, options: Mapping[str, Any]) -> Exporter:
@@ -198,6 +252,72 @@ def describe(original: Original) -> dict[str, Any]:
     }
 
 
+def _check_budget(exporter: Exporter, *, max_drop: float | None, data: object, verify: bool) -> None:
+    """Refuse options of int8 where they have no use, before the long work starts."""
+    if max_drop is not None:
+        check_max_drop(max_drop)
+    given = {"max_drop": max_drop, "data": data}
+    for name in (name for name, value in given.items() if value is not None):
+        if exporter.precision != "int8":
+            raise OptionError(f"{name} is for precision int8, got {exporter.precision}. Leave it out.")
+        if not verify:
+            raise OptionError(f"{name} needs the artifact to run: it has no use without verification. Leave it out.")
+
+
+def _budget(
+    deployable: Deployable,
+    exporter: Exporter,
+    pictures: CalibrationPictures | None,
+    max_drop: float | None,
+    data: "LabelledPictures | Path | str | None",
+) -> Budget | None:
+    """Return the budget of one export; None where the exporter needs no calibration."""
+    own = getattr(exporter, "calibration", None)
+    if pictures is None and own is not None:
+        pictures = calibration_pictures(own)
+    if pictures is None:
+        return None
+    labelled = open_labelled(str(data)) if isinstance(data, str | Path) else data
+    return make_budget(deployable, pictures, max_drop=max_drop, data=labelled)
+
+
+def _converted(
+    original: Original,
+    exporter: Exporter,
+    path: Path,
+    temporary: Path,
+    budget: Budget | None,
+    runtime: tuple[str, Runtime] | None,
+    devices: Sequence[str],
+    tell: Callable[[str], None] | None,
+) -> Artifact:
+    """Convert to ``temporary``, int8 within its budget; with a runtime, size and time against float32 are measured."""
+    deployable = original.deployable
+    if runtime is None or exporter.precision == "float32" or (exporter.precision == "int8" and budget is None):
+        with quiet_frameworks():
+            artifact = exporter.export(deployable, temporary)
+        quantization = unjudged(budget) if budget is not None and exporter.precision == "int8" else None
+        return dataclasses.replace(artifact, quantization=quantization)
+    with scratch_folder(path) as folder:
+        if budget is None or exporter.precision != "int8":
+            opened = functools.partial(_opened, runtime[1], devices[0])
+            return write_reduced(deployable, exporter, temporary, folder, opened=opened)
+        work = Quantizer(
+            deployable,
+            exporter,
+            budget,
+            runtime=runtime,
+            document={**describe(original), "precision": exporter.precision},
+            device=devices[0],
+            tell=tell,
+        )
+        return work.write(temporary, folder)
+
+
+def _opened(runtime: Runtime, device: str, artifact: Artifact) -> Runner:
+    return open_quietly(runtime, artifact.path, device)
+
+
 def _verified(
     original: Original,
     artifact: Artifact,
@@ -207,28 +327,24 @@ def _verified(
     observe: Observer | None,
 ) -> Report:
     if runtime is None or original.pictures is None:
-        raise OptionError("There is nothing to verify with: the original was made without pictures.")
+        raise OptionError(_NO_PICTURES)
     name, engine = runtime
-    deployable = original.deployable
-    report = merge(
-        [
-            verify_runner(
-                open_quietly(engine, artifact.path, device, artifact.checkpoints),
-                name,
-                deployable,
-                original.pictures,
-                original.answers,
-                TOLERANCES[exporter.precision],
-                observe,
-            )
-            for device in devices
-        ]
-    )
+    deployable, pictures, answers = original.deployable, original.pictures, original.answers
+
+    def proven(device: str) -> Report:
+        runner = open_quietly(engine, artifact.path, device, artifact.checkpoints)
+        if exporter.precision == "int8":
+            return original.quantized.verify(runner, name, observe)
+        return verify_runner(runner, name, deployable, pictures, answers, TOLERANCES[exporter.precision], observe)
+
+    report = merge([proven(device) for device in devices])
     if not report.passed:
-        raise VerificationError(
-            f"{deployable.name} as {exporter.suffix.lstrip('.')} does not answer like the original: {report.summary()}",
-            report,
+        what = f"{deployable.name} as {exporter.suffix.lstrip('.')}"
+        judged = artifact.quantization is not None and artifact.quantization.max_drop is not None
+        remedy = (
+            "; --max-drop gives the worst layers back to float32" if exporter.precision == "int8" and not judged else ""
         )
+        raise VerificationError(f"{what} does not answer like the original: {report.summary()}{remedy}", report)
     return report
 
 
@@ -265,6 +381,7 @@ def _metadata(
         **describe(original),
         "format": form,
         "precision": exporter.precision,
+        **({"quantization": artifact.quantization.recorded()} if artifact.quantization is not None else {}),
         "verification": report.to_json() if report else {},
         "checkpoints": list(artifact.checkpoints),
         "layers": dict(artifact.layers),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgecv.cli.common import emit_json, json_option, status, warn
+from edgecv.cli.common import emit_json, json_option, report_file, report_option, status, warn
 from edgecv.cli.model_options import (
     detection_options,
     head_options,
@@ -14,7 +14,13 @@ from edgecv.cli.model_options import (
     make_deployable,
     weights_options,
 )
-from edgecv.errors import EdgecvError, OptionError, VerificationError
+from edgecv.cli.quantization_options import (
+    QuantizationOptions,
+    describe_quantization,
+    quantization_lines,
+    quantization_options,
+)
+from edgecv.errors import BudgetError, EdgecvError, OptionError, VerificationError
 
 if TYPE_CHECKING:
     from edgecv.artifact import Artifact
@@ -38,10 +44,12 @@ __all__ = ["export"]
 @head_options
 @detection_options
 @click.option("--precision", default="float32", show_default=True, metavar="float32|float16|int8")
+@quantization_options
 @click.option("--images", type=click.Path(path_type=Path), help="Real pictures to verify on: a folder.")
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Run it and compare with the original.")
 @click.option("--device", "devices", multiple=True, default=("cpu",), show_default=True, help="Device to verify on.")
 @click.option("--cases/--no-cases", default=True, show_default=True, help="Record cases to verify it by on a device.")
+@report_option
 @json_option
 def export(
     model: str,
@@ -52,6 +60,7 @@ def export(
     verify: bool,
     devices: tuple[str, ...],
     cases: bool,
+    report_path: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -60,12 +69,14 @@ def export(
     MODEL is an architecture's name (`edgecv list architectures`), a .keras or .h5 file, or a SavedModel folder.
     """
     from edgecv.pictures import find_pictures
-    from edgecv.pipeline import Original, default_name, make_exporter
+    from edgecv.pipeline import Original, default_name
     from edgecv.pipeline import export as run_export
 
+    page = report_file(report_path)
     if len(set(formats)) != len(formats):
         raise OptionError(f"--to names a format twice: {', '.join(formats)}.")
-    exporters = {name: make_exporter(name, {"precision": precision}) for name in formats}
+    quantization = QuantizationOptions(options, precision=precision, verify=verify)
+    exporters = quantization.make_exporters(formats)
     if output is not None and len(formats) > 1 and not output.is_dir():
         raise OptionError(f"-o {str(output)!r} is no folder; with several formats it must be one that exists.")
     if output is not None and not output.is_dir():
@@ -84,20 +95,39 @@ def export(
             for name, exporter in exporters.items()
         }
         _check_paths(paths)
-        original = Original(deployable, pictures, verify=verify)
+        budget = quantization.budget(deployable)
+        original = Original(deployable, pictures, verify=verify, held_out=quantization.held_out)
     artifacts: dict[str, Artifact] = {}
     failures: dict[str, VerificationError] = {}
+    missed: list[BudgetError] = []
     for name, exporter in exporters.items():
         try:
-            with status(f"writing {paths[name].name}"):
+            with status(f"writing {paths[name].name}") as tell:
                 artifacts[name] = run_export(
-                    original, to=exporter, name=name, path=paths[name], verify=verify, devices=devices, cases=cases
+                    original,
+                    to=exporter,
+                    name=name,
+                    path=paths[name],
+                    verify=verify,
+                    devices=devices,
+                    cases=cases,
+                    budget=budget,
+                    tell=tell,
+                    observe=page.observer(name) if page else None,
                 )
         except VerificationError as error:
             failures[name] = error
+        except BudgetError as error:
+            artifacts[name] = error.artifact
+            missed.append(error)
         except EdgecvError:
             _tell_before_error(artifacts, failures)
             raise
+    for name, artifact in artifacts.items():
+        quantization.tell_of(name, artifact)
+    if page is not None:
+        with status(f"writing {page.path.name}"):
+            page.write_export(original, exporters, artifacts, failures)
     if as_json:
         weights = {"source": deployable.weights_source, "sha256": original.weights_sha256}
         documents = [
@@ -110,9 +140,13 @@ def export(
     else:
         for artifact in artifacts.values():
             click.echo(_line(artifact))
+            for line in quantization_lines(artifact):
+                click.echo(f"    {line}")
+    for miss in missed:
+        click.echo(f"Error: {miss}. The best that was found was written.", err=True)
     for failure in failures.values():
         click.echo(f"Error: {failure}. Nothing was written.", err=True)
-    if failures:
+    if failures or missed:
         raise click.exceptions.Exit(1)
 
 
@@ -165,6 +199,7 @@ def _document(original: "Original", name: str, exporter: "Exporter", artifact: "
         "inputs": [original.deployable.input.to_json()],
         "optional_inputs": list(artifact.optional_inputs),
         "outputs": [output.to_json() for output in artifact.outputs],
+        "quantization": describe_quantization(artifact),
         "verification": artifact.report.to_json() if artifact.report else None,
     }
 
@@ -183,5 +218,6 @@ def _failed_document(
         "inputs": [original.deployable.input.to_json()],
         "optional_inputs": [],
         "outputs": [output.to_json() for output in original.outputs()],
+        "quantization": None,
         "verification": failure.report.to_json(),
     }
