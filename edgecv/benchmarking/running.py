@@ -111,20 +111,20 @@ def benchmark(
 
 
 def _contenders(artifacts: Sequence[Path], settings: Settings, warn: Callable[[str], object]) -> list[Contender]:
-    """Return what competes: devices that a format's engine does not know are left out where another is asked for."""
+    """Return what competes; a device on which only others run is left out of those that run elsewhere."""
     if not artifacts:
         raise OptionError("There is nothing to measure. Name an artifact.")
     threads = _once(settings.threads) or [default_threads()]
+    wanted = _once(settings.devices)
+    offered = {path: wanted if _is_keras(path) else _runtime(path).devices() for path in artifacts}
+    somewhere = {device for devices in offered.values() for device in devices}
     found = []
     for artifact in _once(artifacts):
-        devices = _once(settings.devices)
-        if not _is_keras(artifact):
-            offered = _runtime(artifact).devices()
-            there = [device for device in devices if device in offered]
-            if offered and there and len(there) < len(devices):
-                left = ", ".join(device for device in devices if device not in there)
-                warn(f"{str(artifact)!r} does not run on {left} here: left out.")
-                devices = there
+        # One that is nowhere stays: opening says why.
+        devices = [device for device in wanted if device in offered[artifact] or device not in somewhere] or wanted
+        for device in wanted:
+            if device not in devices:
+                warn(f"{str(artifact)!r} does not run on {device}: left out there.")
         found += [Contender(artifact=artifact, device=device, threads=count) for device in devices for count in threads]
     return found
 

@@ -1,6 +1,7 @@
 """What competes, how it is opened, and what comes of it; the processes are replaced where only the order counts."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -152,6 +153,29 @@ def test_a_damaged_artifact_is_a_digest_error(bare: Path, document: dict[str, An
         benchmark([bare], Settings(threads=(1,)))
 
 
+def test_a_device_on_which_only_the_other_runs_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgecv.runtimes.onnxruntime import OnnxRuntime
+
+    monkeypatch.setattr(OnnxRuntime, "devices", lambda _: ("cpu", "cuda"))
+    paths = [tmp_path / "a.onnx", tmp_path / "b.tflite"]
+    for path in paths:
+        path.touch()
+    warnings: list[str] = []
+    both, alone, nowhere = (
+        running._contenders(paths, Settings(threads=(1,), devices=devices), warnings.append)
+        for devices in (("cpu", "cuda"), ("cuda",), ("cpu", "npu"))
+    )
+    assert [(each.artifact.name, each.device) for each in both] == [
+        ("a.onnx", "cpu"),
+        ("a.onnx", "cuda"),
+        ("b.tflite", "cpu"),
+    ]
+    assert warnings == [f"'{paths[1]}' does not run on cuda: left out there."]
+    # What runs nowhere is refused when it is opened.
+    assert [each.device for each in alone] == ["cuda", "cuda"]
+    assert [each.device for each in nowhere] == ["cpu", "npu"] * 2
+
+
 def test_an_engine_that_falls_back_to_another_device_is_refused(
     artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,3 +231,15 @@ def test_keras_networks_compete_with_their_artifacts(networks: Any, tmp_path: Pa
     assert (ours.runtime, theirs.runtime) == ("onnxruntime", "keras")
     assert ours.multiply_adds == theirs.multiply_adds == 41_512
     assert [rate.batch for rate in theirs.throughput] == [1, 2, 4, 8]
+
+
+def test_the_process_of_an_artifact_imports_no_framework(artifact: Path) -> None:
+    asked = {"do": "open", "artifact": str(artifact), "device": "cpu", "threads": 1, "keras": False, "image": None}
+    code = "import sys; from edgecv.benchmarking.worker import main; main(); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps(asked) + "\n", capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["device"] == "cpu"
+    loaded = set(done.stderr.splitlines()[-1].split())
+    assert "edgecv.session" in loaded
+    assert not loaded & {"tensorflow", "keras", "onnx", "matplotlib", "psutil", "click", "rich"}

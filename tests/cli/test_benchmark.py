@@ -115,7 +115,10 @@ def test_bad_input_is_one_line(artifact: Path, tmp_path: Path) -> None:
     assert refused() == "Missing argument 'ARTIFACT...'."
     assert refused(artifact, "--threads", "0") == "Invalid value for '--threads': 0 is not in the range x>=1."
     assert refused(artifact, "--seconds", "0") == "Invalid value for '--seconds': 0.0 is not in the range x>0."
-    assert refused(artifact, "--image", missing) == f"Picture {str(missing)!r} does not exist. Name a picture, a folder or a glob."
+    assert (
+        refused(artifact, "--image", missing)
+        == f"Picture {str(missing)!r} does not exist. Name a picture, a folder or a glob."
+    )
     folder = tmp_path / "none"
     assert refused(artifact, "--plot", folder / "a.png") == (
         f"Cannot write {str(folder / 'a.png')!r}: the folder {str(folder)!r} does not exist. Create it first."
@@ -134,13 +137,6 @@ def test_one_broken_among_several_ends_it_before_anything_is_timed(artifact: Pat
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
     assert refused(artifact, broken, *QUICK).startswith(f"{str(broken)!r} cannot be opened as ONNX: ")
-
-
-def test_a_device_that_one_format_lacks_is_left_out_where_it_runs_elsewhere(artifact: Path) -> None:
-    result = run(artifact, *QUICK, "--device", "cpu", "--device", "npu", "--json")
-    assert result.exit_code == 0
-    assert [row["device"] for row in json.loads(result.stdout)] == ["cpu"]
-    assert f"Warning: {str(artifact)!r} does not run on npu here: left out.\n" in result.stderr
 
 
 def test_an_interrupted_benchmark_ends_with_130_and_leaves_no_process(artifact: Path) -> None:
