@@ -40,6 +40,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 # A picture on which a layer is nearly silent has no scale of its own: this share of the loudest picture's is the least.
 _LEAST_SCALE = 1e-6
+# A channel that varies less, as a share of the one that varies most, says nothing.
+_LEAST_VARIANCE = 1e-9
 _ENDINGS = ("softmax", "sigmoid")
 
 
@@ -56,6 +58,9 @@ class LayerError:
         after: Its own: the largest of all pictures of rms(a − b) / rms(a).
         largest: The largest of all pictures of max|a − b| / max|a|.
         worst: Index of the picture with the largest ``after``.
+        lost: Share of what varies in the layer, channel by channel, that is lost: 1 where the error of every channel
+            is as large as all that the channel says. A channel of large numbers does not outshine the others here.
+        reads: The groups that it reads from, by their last layers.
     """
 
     layer: str
@@ -66,6 +71,8 @@ class LayerError:
     after: float
     largest: float
     worst: int = 0
+    lost: float = 0.0
+    reads: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the form of ``verify --json``; what is infinite is null."""
@@ -134,6 +141,7 @@ class Layers:
             tallies[group.tensor].add(pair)
         known = {tensor: tally for tensor, tally in tallies.items() if tally.rms}
         found = []
+        names = {group.tensor: group.layer for group in self.groups.all}
         for group in self.groups.all:
             if group.tensor not in known:
                 continue
@@ -150,6 +158,8 @@ class Layers:
                     after=float(np.max(after)),
                     largest=float(np.max(largest)),
                     worst=int(np.argmax(after)),
+                    lost=known[group.tensor].lost(),
+                    reads=tuple(names[source] for source in sources),
                 )
             )
         return found
@@ -319,8 +329,10 @@ class _Tally:
     largest: list[float] = field(default_factory=list)
     rms_scale: list[float] = field(default_factory=list)
     largest_scale: list[float] = field(default_factory=list)
+    moments: Array = field(default_factory=lambda: np.zeros((4, 1)))
 
     def add(self, pair: _Pair) -> None:
+        self._add_moments(pair)
         with np.errstate(invalid="ignore", over="ignore"):
             measured = pair.measured()
         columns = (self.rms, self.largest, self.rms_scale, self.largest_scale)
@@ -330,6 +342,25 @@ class _Tally:
     def errors(self) -> tuple[Array, Array]:
         """Return the relative errors of every picture: by rms, and by the largest difference."""
         return _relative(self.rms, self.rms_scale), _relative(self.largest, self.largest_scale)
+
+    def lost(self) -> float:
+        """Return the mean over the channels of the error's share of the channel's variance, each at most 1."""
+        count, sums, squares, off = self.moments
+        with np.errstate(divide="ignore", invalid="ignore"):
+            variance = squares / count - (sums / count) ** 2
+            varied = variance > _LEAST_VARIANCE * np.max(variance)
+            share = np.nan_to_num(off[varied] / count[varied] / variance[varied], nan=1.0, posinf=1.0)
+        return float(np.mean(np.minimum(share, 1.0))) if share.size else 0.0
+
+    def _add_moments(self, pair: _Pair) -> None:
+        """Add up, for each channel: the count, the values, their squares, and the squares of the differences."""
+        channels = pair.original.shape[-1]
+        a, b = (values.reshape(-1, channels).astype(np.float64) for values in (pair.original, pair.given))
+        with np.errstate(invalid="ignore", over="ignore"):
+            found = np.stack(
+                [np.full(channels, len(a), np.float64), a.sum(axis=0), (a * a).sum(axis=0), ((a - b) ** 2).sum(axis=0)]
+            )
+        self.moments = self.moments + found
 
 
 def _relative(off: Sequence[float], scale: Sequence[float]) -> Array:

@@ -13,7 +13,7 @@ class FloatLayer:
 
     Attributes:
         layer: Its path.
-        error: By how much the error grew in it when it was int8: rms of the difference over rms of the values.
+        error: Share of what varies in it, channel by channel, that was lost while all layers were int8.
     """
 
     layer: str
@@ -73,7 +73,7 @@ class Quantization:
         judged_on: What the pictures are.
         pictures: How many they are.
         requantisations: How often the artifact was made again with more or fewer float layers.
-        float_layers: The layers that were given back, those first in which the error grew most.
+        float_layers: The layers that were given back, those first that lose most.
         speeds: Sizes and times; None where nothing could be run.
         notes: What the user should know.
     """
@@ -137,10 +137,10 @@ class Quantization:
                 f"a drop of {max(0.0, self.drop or 0.0):.4g}{budget}"
             )
         if self.float_layers:
-            layers = ", ".join(f"{each.layer} (+{each.error:.2g})" for each in self.float_layers[:5])
+            layers = ", ".join(f"{each.layer} ({each.error:.2%} lost)" for each in self.float_layers[:5])
             more = f" and {len(self.float_layers) - 5} more" if len(self.float_layers) > 5 else ""
             lines.append(
-                f"back to float32, by where the error grew: {layers}{more}; {self.requantisations} requantisations"
+                f"back to float32, by what int8 loses there: {layers}{more}; {self.requantisations} requantisations"
             )
         if self.speeds is not None:
             lines.append(_compared(self.speeds, given_back=bool(self.float_layers)))
