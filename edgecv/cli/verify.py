@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from edgecv.cli.bisecting import bisect_options, check_bisect_options, print_bisection, run_bisect
 from edgecv.cli.common import emit_json, json_option, report_file, report_option, status, warn
 from edgecv.cli.model_options import import_modules, preprocess_option, read_preprocess, weights_options
 from edgecv.errors import OptionError, UnsupportedLayerError, VerificationError
 
 if TYPE_CHECKING:
+    from edgecv.bisect import Bisection
     from edgecv.decoders import SlidingWindow
     from edgecv.deployable import Deployable
     from edgecv.html_report.report_file import ReportFile
@@ -28,6 +31,7 @@ __all__ = ["verify"]
 @click.option("--device", "devices", multiple=True, default=("cpu",), show_default=True, help="Repeatable.")
 @weights_options
 @preprocess_option
+@bisect_options
 @report_option
 @json_option
 def verify(
@@ -44,29 +48,51 @@ def verify(
     Without --against the digest is checked and the original's answers that are recorded in the artifact
     are demanded again: that needs neither Keras nor TensorFlow. A .keras file is a fully convolutional
     network, proven cell by cell against its classifier.
+
+    --bisect finds the first layer after which the artifact answers differently, also in a damaged file.
     """
+    check_bisect_options(artifact, against, options)
     page = report_file(report_path)
     if artifact.suffix == ".keras":
         _verify_fcn(artifact, against, images, devices, page, as_json, options)
         return
+    with status("verifying"):
+        original, report, bisection = _verified(artifact, against, images, devices, page, options)
+    if page is not None:
+        from edgecv.session import runtime_of
+
+        with status(f"writing {page.path.name}"):
+            metadata = runtime_of(artifact)[1].read_metadata(artifact)
+            page.write_verification(artifact, metadata, report, against, deployable=original, bisection=bisection)
+    extra = {"bisect": bisection.to_json() if bisection else None} if options["bisect"] else {}
+    _tell(artifact, report, as_json, partial(_print, bisection=bisection), extra)
+
+
+def _verified(
+    artifact: Path,
+    against: str | None,
+    images: Path | None,
+    devices: tuple[str, ...],
+    page: "ReportFile | None",
+    options: dict[str, Any],
+) -> "tuple[Deployable | None, Report, Bisection | None]":
+    """Return the original, where there is one, what was measured, and where it diverges, where that was asked for."""
     from edgecv.pictures import find_pictures
-    from edgecv.session import runtime_of
     from edgecv.verification import verify as run_verify
 
     if images is not None and against is None:
         raise click.UsageError("--images needs --against MODEL: only recorded pictures have recorded answers.")
     pictures = find_pictures([str(images)]) if images is not None else None
-    with status("verifying"):
-        try:
-            original = _original(artifact, against, options) if against is not None else None
-            observe = page.observer(artifact.name) if page else None
-            report = run_verify(artifact, against=original, images=pictures, devices=devices, observe=observe)
-        except VerificationError as error:
-            report = error.report
-    if page is not None:
-        with status(f"writing {page.path.name}"):
-            page.write_verification(artifact, runtime_of(artifact)[1].read_metadata(artifact), report, against)
-    _tell(artifact, report, as_json, _print)
+    observe = page.observer(artifact.name) if page else None
+    try:
+        original = _original(artifact, against, options) if against is not None else None
+    except VerificationError as error:
+        return None, error.report, None
+    go_on = options["bisect"]
+    report = run_verify(artifact, against=original, images=pictures, devices=devices, observe=observe, go_on=go_on)
+    if original is None or not go_on:
+        return original, report, None
+    return original, report, run_bisect(artifact, original, report, pictures, devices[0], options)
 
 
 def _verify_fcn(
@@ -91,9 +117,15 @@ def _verify_fcn(
     _tell(file, report, as_json, print_fcn_report)
 
 
-def _tell(file: Path, report: "Report", as_json: bool, show: Callable[[Path, "Report"], None]) -> None:
+def _tell(
+    file: Path,
+    report: "Report",
+    as_json: bool,
+    show: Callable[[Path, "Report"], None],
+    extra: Mapping[str, Any] | None = None,
+) -> None:
     if as_json:
-        emit_json(report.to_json())
+        emit_json({**report.to_json(), **(extra or {})})
     else:
         show(file, report)
     if not report.passed:
@@ -204,8 +236,11 @@ def _fully_convolutional(network: Any, decoder: "SlidingWindow") -> Any:
     return pooled if same else to_fcn(network, window="cell")
 
 
-def _print(artifact: Path, report: "Report") -> None:
+def _print(artifact: Path, report: "Report", bisection: "Bisection | None" = None) -> None:
     for check in report.checks:
+        if not check.images:  # a statement, about which there are no numbers
+            click.echo(f"FAIL {check.output}: {check.problem}")
+            continue
         verdict = "ok  " if check.passed else "FAIL"
         click.echo(
             f"{verdict} {check.output}: relative difference {check.relative_diff:.1e} "
@@ -219,3 +254,5 @@ def _print(artifact: Path, report: "Report") -> None:
     if not report.passed:
         summary = report.summary() if report.checks else "nothing was checked"
         click.echo(f"Error: {str(artifact)!r} is not verified: {summary}.", err=True)
+    if bisection is not None:
+        print_bisection(bisection)

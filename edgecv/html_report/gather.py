@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from edgecv.comparison import TOLERANCES
 from edgecv.errors import OptionError
 from edgecv.html_report.charts import number, on_decades, readable
 from edgecv.html_report.elements import BINS_A_DECADE, FIRST, LAST, ElementErrors, element_errors
+from edgecv.html_report.findings import bisection_finding, budget_finding, gather_layers
 from edgecv.html_report.page import (
     Bar,
     BarGroup,
@@ -32,6 +33,11 @@ from edgecv.observed import Run
 from edgecv.report import Check, Report
 from edgecv.timing import Timing
 from edgecv.verification import Head
+
+if TYPE_CHECKING:
+    from edgecv.bisect import Bisection
+    from edgecv.layer_errors import LayerError
+    from edgecv.quantization import Quantization, Speeds
 
 __all__ = ["Circumstances", "Proof", "gather_page"]
 
@@ -58,8 +64,10 @@ class Proof:
         sha256: Of the file.
         seconds: Time that the export took.
         timing: Of a run.
-        findings: The budget's outcome, bisection's result.
-        layers: The errors layer by layer.
+        quantization: How it was quantised.
+        speeds: Sizes and times of the files that it was made from.
+        bisection: Where it diverges.
+        layers: The errors layer by layer, where measured.
     """
 
     form: str
@@ -72,8 +80,10 @@ class Proof:
     sha256: str = ""
     seconds: float = 0.0
     timing: Timing | None = None
-    findings: tuple[Finding, ...] = ()
-    layers: LayerErrors | None = None
+    quantization: "Quantization | None" = None
+    speeds: "Speeds | None" = None
+    bisection: "Bisection | None" = None
+    layers: "Sequence[LayerError]" = ()
 
     @property
     def title(self) -> str:
@@ -127,9 +137,7 @@ def _overall(proofs: Sequence[Proof]) -> Verdict:
         others = len(proofs) - len(failed)
         rest = f"; the other {'one does' if others == 1 else f'{others} do'}" if others else ""
         do = "does" if len(failed) == 1 else "do"
-        return Verdict(
-            state="failed", word="Failed", sentence=f"{_listed(failed)} {do} not answer like the original{rest}."
-        )
+        return Verdict(state="failed", word="Failed", sentence=f"{_listed(failed)} {do} not answer as demanded{rest}.")
     if any(verdict.state == "unproven" for verdict in verdicts):
         return Verdict(state="unproven", word="Not verified", sentence="Nothing was compared with the original.")
     names = _listed([proof.title for proof in proofs])
@@ -145,6 +153,9 @@ def _verdict(proof: Proof) -> Verdict:
         return Verdict(
             state="unproven", word="Not verified", sentence=f"{proof.title} was written without being compared."
         )
+    if report.passed and proof.quantization is not None and proof.quantization.met is False:
+        missed = proof.quantization.missed()
+        return Verdict(state="failed", word="Budget missed", sentence=f"{proof.title} was written, but {missed}.")
     if report.passed:
         return Verdict(
             state="passed", word="Passed", sentence=f"{proof.title} answers like the original. {_most(proof)}"
@@ -275,8 +286,9 @@ def _section(number: int, proof: Proof, most_bytes: int) -> Section:
         facts=_artifact_facts(proof),
         checks=tuple(_row(check) for check in report.checks) if report else (),
         notes=tuple(readable(note) for note in report.notes) if report else (),
-        findings=proof.findings,
-        layers=proof.layers,
+        bars=_speed_bars(proof),
+        findings=_findings(proof),
+        layers=_layers(proof),
     )
     if run is None or head is None:
         return section
@@ -284,6 +296,35 @@ def _section(number: int, proof: Proof, most_bytes: int) -> Section:
     shown, note = show_pictures(head, run, proof.metadata, largest, most_bytes=most_bytes)
     histograms = tuple(_histogram(each, run, proof.precision) for each in errors)
     return replace(section, histograms=histograms, shown=shown, shown_note=note)
+
+
+def _speed_bars(proof: Proof) -> tuple[BarGroup, ...]:
+    """Return float against what was written, as the export measured them."""
+    speeds = proof.speeds
+    if speeds is None:
+        return ()
+    words = {"float32": "float32", "all_int8": "all in int8", "written": "written"}
+    slower = "This file is slower than float32 on this machine." if speeds.slower_than_float else ""
+    groups = []
+    for title, values, text, caption in (
+        ("Size against float32", speeds.sizes, _megabytes, "Before metadata are put in."),
+        ("Time against float32", speeds.p50_ms, _milliseconds, f"Medians of runs in turn on this machine. {slower}"),
+    ):
+        shown = [(words[each], float(values[each]), each == "float32") for each in words if each in values]
+        if shown:
+            groups.append(BarGroup(title=title, bars=_group(shown, text), caption=caption.strip()))
+    return tuple(groups)
+
+
+def _findings(proof: Proof) -> tuple[Finding, ...]:
+    findings = [] if proof.quantization is None else [budget_finding(proof.quantization)]
+    return tuple(findings if proof.bisection is None else [*findings, bisection_finding(proof.bisection)])
+
+
+def _layers(proof: Proof) -> LayerErrors | None:
+    found = proof.bisection.found if proof.bisection is not None else None
+    kept = [each.layer for each in proof.quantization.float_layers] if proof.quantization is not None else []
+    return gather_layers(proof.layers, kept_float=kept, found=found)
 
 
 def _head(metadata: Mapping[str, Any]) -> Head | None:

@@ -250,6 +250,7 @@ class Section:
         title: The artifact.
         verdict: How it ended.
         facts: What was compared, and on what.
+        bars: Sizes and times of what it was made from.
         checks: Row by row.
         notes: What a reader should know.
         histograms: One an output.
@@ -263,6 +264,7 @@ class Section:
     title: str
     verdict: Verdict
     facts: tuple[Fact, ...]
+    bars: tuple[BarGroup, ...] = ()
     checks: tuple[CheckRow, ...] = ()
     notes: tuple[str, ...] = ()
     histograms: tuple[Histogram, ...] = ()

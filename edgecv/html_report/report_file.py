@@ -8,19 +8,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecv.errors import OptionError, OutputError, VerificationError
+from edgecv.errors import EdgecvError, OptionError, OutputError, VerificationError
 from edgecv.extras import require
 from edgecv.files import replace_whole, writable_folder
 from edgecv.observed import Observer, Run
 
 if TYPE_CHECKING:
     from edgecv.artifact import Artifact
+    from edgecv.bisect import Bisection
+    from edgecv.deployable import Deployable
     from edgecv.exporter import Exporter
     from edgecv.html_report.gather import Proof
+    from edgecv.layer_errors import LayerError
     from edgecv.pipeline import Original
     from edgecv.report import Report
 
 __all__ = ["ReportFile"]
+
+# Pictures on which the errors of layers are measured.
+_MEASURED_ON = 4
 
 
 class ReportFile:
@@ -90,13 +96,23 @@ class ReportFile:
                     nbytes=artifact.nbytes,
                     sha256=artifact.sha256,
                     seconds=artifact.seconds,
+                    quantization=artifact.quantization,
+                    speeds=artifact.quantization.speeds if artifact.quantization is not None else artifact.speeds,
+                    layers=_layer_errors(original.deployable, artifact.path, self._runs[name], exporter.precision),
                 )
             proofs[name] = proof
         network: Any = original.deployable.network
         self._write(proofs, "the Keras network, run here", 4 * int(network.count_params()))
 
     def write_verification(
-        self, path: Path, metadata: Mapping[str, Any], report: "Report", against: str | None
+        self,
+        path: Path,
+        metadata: Mapping[str, Any],
+        report: "Report",
+        against: str | None,
+        *,
+        deployable: "Deployable | None" = None,
+        bisection: "Bisection | None" = None,
     ) -> None:
         """Write the page of one artifact.
 
@@ -105,6 +121,8 @@ class ReportFile:
             metadata: What it says of itself.
             report: What verification measured.
             against: The original, as the user named it; None where its recorded answers were demanded.
+            deployable: The original, where it is at hand.
+            bisection: Where the artifact diverges.
 
         Raises:
             OutputError: It cannot be written any more.
@@ -112,16 +130,19 @@ class ReportFile:
         from edgecv.artifact import Artifact
         from edgecv.html_report.gather import Proof
 
-        artifact = Artifact(path=path)
+        artifact, runs = Artifact(path=path), self._runs[path.name]
+        precision = str(metadata.get("precision", ""))
         proof = Proof(
             form=str(metadata.get("format", path.suffix.lstrip("."))),
-            precision=str(metadata.get("precision", "")),
+            precision=precision,
             metadata=metadata,
             report=report,
-            runs=tuple(self._runs[path.name]),
+            runs=tuple(runs),
             path=path,
             nbytes=artifact.nbytes,
             sha256=artifact.sha256,
+            bisection=bisection,
+            layers=bisection.layers if bisection else _layer_errors(deployable, path, runs, precision),
         )
         original = "the original's answers that the artifact carries" if against is None else f"{against}, run in Keras"
         self._write({path.name: proof}, original, None)
@@ -141,6 +162,21 @@ class ReportFile:
         page = render(gather_page(_timed(proofs), circumstances))
         with replace_whole(self.path) as temporary:
             temporary.write_text(page, encoding="utf-8")
+
+
+def _layer_errors(
+    deployable: "Deployable | None", path: Path, runs: Sequence[Run], precision: str
+) -> "Sequence[LayerError]":
+    """Measure where an int8 artifact's error grows, on a few pictures; in float it is rounding everywhere."""
+    if deployable is None or not runs or precision != "int8":
+        return ()
+    from edgecv.layer_errors import layer_errors
+
+    photos = [row for row, name in enumerate(runs[0].names) if not name.startswith("noise:")][:_MEASURED_ON]
+    try:
+        return layer_errors(deployable, path, deployable.feed(runs[0].pictures[photos])) if photos else ()
+    except EdgecvError:  # a plugin's format, whose tensors cannot be seen: the page goes without
+        return ()
 
 
 def _timed(proofs: Mapping[str, "Proof"]) -> list["Proof"]:
