@@ -33,7 +33,7 @@ class OnnxExporter:
 
     summary: ClassVar[str] = "ONNX, for ONNX Runtime, OpenVINO, TensorRT and the browser"
     suffix: ClassVar[str] = ".onnx"
-    precisions: ClassVar[tuple[str, ...]] = ("float32", "int8")
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "float16", "int8")
     source: ClassVar[str] = "deployable"
     converters: ClassVar[tuple[str, ...]] = ("tf2onnx", "onnx")
     api_version: ClassVar[int] = 1
@@ -96,6 +96,10 @@ class OnnxExporter:
             from edgecv_onnx.quantize import quantize
 
             quantize(graph, lowered, source, self.calibration, self.float_layers)
+        if self.precision == "float16":
+            from edgecv_onnx.half import halve
+
+            halve(graph, lowered)
         layers = rename(graph, lowered)
         graph.hide(lowered.checkpoints)
         graph.bake(source.thresholds)

@@ -63,7 +63,7 @@ def test_verify_passes_what_export_wrote_and_fails_a_damaged_file(folder: Path) 
         (["lenet", "--to", "onnx"], "Unknown architecture 'lenet'. Did you mean 'lenet5'?"),
         (["lenet5", "--to", "onn"], "Unknown exporter 'onn'. Did you mean 'onnx'? Installed: onnx, tflite."),
         (["lenet5", "--to", "onnx", "--top-k", "11"], "top-k must be between 1 and the number of classes, 10, got 11."),
-        (["lenet5", "--to", "onnx", "--precision", "int3"], "onnx writes float32, int8, not 'int3'."),
+        (["lenet5", "--to", "onnx", "--precision", "int3"], "onnx writes float32, float16, int8, not 'int3'."),
         (["lenet5", "--to", "onnx", "-o", "no/x.onnx"], "Cannot write 'no/x.onnx': the folder 'no' does not exist."),
         (["lenet5", "--to", "onnx", "-o", "x.bin"], "onnx writes .onnx, so the output cannot be 'x.bin'."),
         (["lenet5", "--to", "onnx", "--input-size", "8x8"], "lenet5 needs an input of at least 32x32 pixels, got 8x8."),

@@ -259,7 +259,7 @@ def test_a_resize_gives_the_size_that_no_float32_factor_gives(batch: int | None,
 
 
 def test_a_precision_that_is_not_there_is_refused() -> None:
-    with pytest.raises(OptionError, match=r"^onnx writes float32, int8, not 'float8'\.$"):
+    with pytest.raises(OptionError, match=r"^onnx writes float32, float16, int8, not 'float8'\.$"):
         OnnxExporter(precision="float8")
 
 
