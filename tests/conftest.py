@@ -115,6 +115,25 @@ def _tflite(batch: int | None, dtype: str) -> bytes:
 
 
 @pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 100 small real pictures: crops of the photos that ship with edgecv."""
+    from PIL import Image
+
+    from edgecv.photos import shipped_photos
+
+    folder = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    photos = list(shipped_photos().values())
+    for index in range(100):
+        photo = photos[index % len(photos)]
+        side = int(random.integers(min(photo.shape[:2]) // 2, min(photo.shape[:2])))
+        top, left = (int(random.integers(0, length - side + 1)) for length in photo.shape[:2])
+        crop = Image.fromarray(photo[top : top + side, left : left + side]).resize((48, 48), Image.Resampling.BILINEAR)
+        crop.save(folder / f"{index:03d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def networks() -> Any:
     """The module `tests/networks.py`, which has no importable place: tf2onnx installs a package called tests."""
     return _module("networks")
