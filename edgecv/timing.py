@@ -1,9 +1,10 @@
 """How long calls take: timed in turn, until the intervals of the medians are narrow.
 
 Whatever disturbs the machine for a while then disturbs all alike. In each turn a call runs once without being
-counted, which brings back to the caches what the others pushed out, and then for a moment counted. Runs of one
-moment resemble each other, so the interval is taken over the medians of the turns, by their ranks: it assumes
-nothing of how times are distributed.
+counted, which brings back to the caches what the others pushed out, and then a few times counted: as often in every
+turn, for otherwise the turns in which it is quick would have more runs than the others. Runs of one turn resemble
+each other, so the interval is taken over the medians of the turns, by their ranks: it assumes nothing of how times
+are distributed.
 """
 
 import math
@@ -15,12 +16,13 @@ from statistics import median
 __all__ = ["Timing", "burst", "interval_ranks", "measure_in_turn", "rotated", "seconds_of", "time_in_turn"]
 
 Call = Callable[[], object]
-# Runs a call for one turn and returns the seconds of each run that counts.
-Turn = Callable[[], Sequence[float]]
+# Does one turn of so many runs that count, and returns the seconds of each.
+Turn = Callable[[int], Sequence[float]]
 Clock = Callable[[], float]
 
-_MOMENT = 0.02  # seconds that a call is counted for in a turn
+_MOMENT = 0.02  # seconds that the runs of a turn take about
 _MOST_RUNS = 100  # of a turn
+_WARM_RUNS = 3  # of the turn that warms up and tells how long a run takes
 _FEWEST_TURNS = 3  # however long they take
 _FEWEST_RANKS = 6  # the first number of values whose range holds their median in 95 % of cases
 _CONFIDENCE = 0.95
@@ -89,7 +91,7 @@ def measure_in_turn(
     """Do what `time_in_turn` does with what times itself, such as a process of its own.
 
     Args:
-        turns: What to do in a turn: it returns the seconds of each run that counts.
+        turns: What to do in a turn, given how many runs count: it returns the seconds of each.
         seconds: About how long to take in all.
         precision: As for `time_in_turn`.
         fewest: As for `time_in_turn`.
@@ -97,13 +99,12 @@ def measure_in_turn(
         progress: Called after each turn of all.
     """
     end = clock() + seconds
-    for turn in turns.values():  # the first turn warms up
-        turn()
+    runs = {name: _runs_of(turn(_WARM_RUNS)) for name, turn in turns.items()}
     taken: dict[str, list[Sequence[float]]] = {name: [] for name in turns}
     number = 0
     while True:
         for name in rotated(list(turns), number):
-            taken[name].append(turns[name]())
+            taken[name].append(turns[name](runs[name]))
         number += 1
         if progress is not None:
             progress()
@@ -127,13 +128,10 @@ def seconds_of(call: Call, clock: Clock = time.perf_counter) -> float:
     return clock() - start
 
 
-def burst(call: Call, *, clock: Clock = time.perf_counter) -> list[float]:
-    """Run a call once uncounted and then for a moment; return the seconds of each run that counts."""
+def burst(call: Call, runs: int, *, clock: Clock = time.perf_counter) -> list[float]:
+    """Run a call once uncounted and then so many times; return the seconds of each run that counts."""
     seconds_of(call, clock)
-    taken = [seconds_of(call, clock)]
-    while sum(taken) < _MOMENT and len(taken) < _MOST_RUNS:
-        taken.append(seconds_of(call, clock))
-    return taken
+    return [seconds_of(call, clock) for _ in range(runs)]
 
 
 def interval_ranks(count: int) -> tuple[int, int]:
@@ -159,7 +157,12 @@ def interval_ranks(count: int) -> tuple[int, int]:
 
 
 def _turn(call: Call, clock: Clock) -> Turn:
-    return lambda: burst(call, clock=clock)
+    return lambda runs: burst(call, runs, clock=clock)
+
+
+def _runs_of(warm: Sequence[float]) -> int:
+    """Return how many runs a turn has: about a moment of them."""
+    return max(1, min(_MOST_RUNS, math.ceil(_MOMENT / max(median(warm), 1e-9))))
 
 
 def _timing(turns: Sequence[Sequence[float]], precision: float, fewest: int) -> Timing:

@@ -31,8 +31,8 @@ class Clock:
 def test_calls_take_turns_and_each_turn_begins_with_another() -> None:
     order: list[str] = []
 
-    def turn(name: str) -> Callable[[], list[float]]:
-        return lambda: order.append(name) or [1.0]  # type: ignore[func-returns-value]
+    def turn(name: str) -> Callable[[int], list[float]]:
+        return lambda _: order.append(name) or [1.0]  # type: ignore[func-returns-value]
 
     measure_in_turn({name: turn(name) for name in "abc"}, seconds=100, fewest=6)
     assert "".join(order) == "abc" + "abcbcacab" * 2
@@ -77,17 +77,24 @@ def test_time_that_is_over_at_once_still_gives_three_turns() -> None:
 
 def test_the_first_run_of_a_turn_does_not_count() -> None:
     clock = Clock()
-    assert burst(clock.taking(9.0, 0.015, 0.016), clock=clock) == pytest.approx([0.015, 0.016])
+    assert burst(clock.taking(9.0, 0.015, 0.016), 2, clock=clock) == pytest.approx([0.015, 0.016])
 
 
-def test_a_quick_call_runs_at_most_a_hundred_times_a_turn() -> None:
-    clock = Clock()
-    assert len(burst(clock.taking(1e-6), clock=clock)) == 100
+@pytest.mark.parametrize(("seconds", "runs"), [(1e-6, 100), (0.0011, 19), (0.008, 3), (0.5, 1)])
+def test_every_turn_of_a_call_has_as_many_runs(seconds: float, runs: int) -> None:
+    asked: list[int] = []
+
+    def turn(wanted: int) -> list[float]:
+        asked.append(wanted)
+        return [seconds * len(asked)] * wanted  # slower with every turn
+
+    measure_in_turn({"a": turn}, seconds=0, clock=count().__next__)
+    assert asked == [3, runs, runs, runs]
 
 
 def test_percentiles_are_those_of_the_runs() -> None:
     turns = iter([[1.0], *([float(value)] for value in range(1, 11))])
-    timing = measure_in_turn({"a": lambda: next(turns)}, seconds=10, clock=count().__next__)["a"]
+    timing = measure_in_turn({"a": lambda _: next(turns)}, seconds=10, clock=count().__next__)["a"]
     assert timing.runs == 10
     assert (timing.p50_ms, timing.p90_ms) == (5500, 9000)
     # Of ten values the second and the ninth: 97.9 %, the third and the eighth would be 89.1 %.

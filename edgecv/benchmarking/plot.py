@@ -114,7 +114,7 @@ def _reached(axes: "Axes", measured: Sequence[Measured]) -> None:
             axes.plot([each.peak_gflops] * 2, [row - 0.5, row + 0.5], color=_RED, linewidth=2, zorder=3)
         end = max(each.gflops or 0.0, each.peak_gflops or 0.0)  # beyond the roof, so that nothing crosses the text
         axes.text(end + 0.015 * widest, row, _share(each), va="center", fontsize=9)
-    axes.set_xlim(0, 1.32 * widest)
+    axes.set_xlim(0, 1.38 * widest)
     axes.set_xlabel("GFLOP/s (a multiply-add is two operations)")
     axes.set_title("Arithmetic", loc="left", fontsize=11, fontweight="bold")
     if any(roofs):

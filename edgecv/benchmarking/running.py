@@ -199,9 +199,9 @@ def _timed(
 def _in_turn(opened: Sequence[_Opened], batch: int | None, seconds: float) -> list[Timing]:
     """Time runs of a batch, or of each one's own."""
 
-    def turn(each: _Opened) -> Callable[[], Sequence[float]]:
+    def turn(each: _Opened) -> Callable[[int], Sequence[float]]:
         size = batch or each.said["batch"]
-        return lambda: each.process.ask("turn", batch=size)["seconds"]
+        return lambda runs: each.process.ask("turn", batch=size, runs=runs)["seconds"]
 
     turns = {str(number): turn(each) for number, each in enumerate(opened)}
     return list(measure_in_turn(turns, seconds=seconds, precision=PRECISION).values())

@@ -76,7 +76,7 @@ class _Worker:
         from edgecv.timing import burst
 
         session, batch = self._opened(), self._feed(asked["batch"])
-        return {"seconds": burst(lambda: session.run(batch))}
+        return {"seconds": burst(lambda: session.run(batch), asked["runs"])}
 
     def load(self, asked: Mapping[str, Any]) -> Reply:  # noqa: ARG002
         """Open it again, now that the engine is imported."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["benchmark"]
 
-_PIPE_WIDTH = 150  # letters, where there is no terminal
+_PIPE_WIDTH = 200  # letters, where there is no terminal
 _THREADS = "Threads of the engine, once for each number to try; the default is one for each core."
 _DEVICES = "Where to run: cpu or cuda, once for each to try."
 _SECONDS = "About how long to time in all; it ends before where every median is known within 2 %."
@@ -92,29 +92,24 @@ def _print_table(console: "Console", measured: "Sequence[Measured]") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("artifact", overflow="fold")
-    table.add_column("runtime")
-    columns = (
-        "threads",
-        "p50 ms",
-        "± %",
-        "p90 ms",
-        "load ms",
-        "first ms",
-        "peak MB",
-        "file MB",
-        "pictures/s",
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("artifact", overflow="fold", min_width=10)
+    for name in (
+        "p50\nms",
+        "±\n%",
+        "p90\nms",
+        "load\nms",
+        "first\nms",
+        "peak\nMB",
+        "file\nMB",
+        "pictures\na second",
         "GFLOP/s",
-    )
-    for name in columns:
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for each in measured:
         timing = each.timing
         table.add_row(
-            Text(str(each.contender.artifact)),
-            each.runtime if each.contender.device == "cpu" else f"{each.runtime} on {each.contender.device}",
-            str(each.contender.threads),
+            Text(f"{each.contender.artifact}\n  {_where(each)}"),
             f"{timing.p50_ms:.2f}",
             f"{100 * timing.interval:.1f}{'' if timing.converged else '?'}",
             f"{timing.p90_ms:.2f}",
@@ -128,6 +123,12 @@ def _print_table(console: "Console", measured: "Sequence[Measured]") -> None:
     console.print(table)
     for line in _notes(measured):
         console.print(line)
+
+
+def _where(each: "Measured") -> str:
+    threads = each.contender.threads
+    device = "" if each.contender.device == "cpu" else f" on {each.contender.device}"
+    return f"{each.runtime}{device}, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def _reached(each: "Measured") -> str:
