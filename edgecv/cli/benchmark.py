@@ -171,6 +171,6 @@ def _print_profile(console: "Console", each: "Measured", profile: "Profile") -> 
     for name in ("op", "Keras layers", "node"):
         table.add_column(name, overflow="fold")
     for node in profile.top:
-        layers = Text(", ".join(node.layers) or "(pipeline)")
+        layers = Text(", ".join(node.layers) or "(none)")
         table.add_row(f"{node.share:.1%}", f"{node.milliseconds:.3f}", node.op, layers, Text(node.name))
     console.print(table)

@@ -158,7 +158,7 @@ def _pairs(families: Sequence[Sequence[str]], names: Sequence[str]) -> Iterator[
 
 
 def _family(kernel: str) -> tuple[str, ...]:
-    return next((names for pattern, names in _KERNELS if re.match(pattern, kernel)), ())
+    return next((names for pattern, names in _KERNELS if re.match(pattern, kernel, re.IGNORECASE)), ())
 
 
 def _library() -> Any:
