@@ -387,9 +387,10 @@ def _layouts(values: Array, shape: tuple[int, ...]) -> Iterator[Array]:
     if values.shape == shape:
         yield values
     if values.ndim == len(shape) > 2:
-        last = np.moveaxis(values, 1, -1)
-        if last.shape == shape:
-            yield last
+        # Another artifact, in the place of the original, may have channels first itself.
+        yield from (
+            turned for turned in (np.moveaxis(values, 1, -1), np.moveaxis(values, -1, 1)) if turned.shape == shape
+        )
     if values.shape == shape or (values.ndim == len(shape) and sorted(values.shape) == sorted(shape)):
         return
     # Flattened, squeezed, or with sides of 1: in the order of channels last, or of channels first on either side.
