@@ -171,7 +171,7 @@ class Quantizer:
         reference = self._export("float32", as_float(self._exporter))
         chosen, tries, notes = whole, 0, self._budget.pictures.notes
         if not self._met(whole):
-            chosen, tries, notes = self._search(whole, reference, notes)
+            chosen, tries, notes = self._search(whole, notes)
         made = {"float32": reference, "all_int8": whole.artifact, "written": chosen.artifact}
         speeds = measure_speeds(made, self._open, self._feeds(self._deployable.batch or 1))
         chosen.artifact.path.rename(path)
@@ -183,15 +183,13 @@ class Quantizer:
             return True
         return self._budget.judge.original() - candidate.value <= self._budget.max_drop + 1e-9
 
-    def _search(
-        self, whole: _Candidate, reference: Artifact, notes: tuple[str, ...]
-    ) -> tuple[_Candidate, int, tuple[str, ...]]:
+    def _search(self, whole: _Candidate, notes: tuple[str, ...]) -> tuple[_Candidate, int, tuple[str, ...]]:
         """Return the candidate with the fewest float layers that meets the budget, else the best one that was tried."""
         if "float_layers" not in _options(self._exporter):
             said = "The exporter has no option float_layers: it cannot give layers back to float."
             return whole, 0, (*notes, said)
         self._tell("measuring where int8 loses")
-        ranked = self._ranked(whole.artifact, reference)
+        ranked = self._ranked(whole.artifact)
         best, tries = whole, 0
         enough: _Candidate | None = None
         short, long = 0, len(ranked) + 1  # of the lengths: known to be too short, known to be enough
@@ -223,11 +221,11 @@ class Quantizer:
             with contextlib.suppress(OSError):
                 candidate.artifact.path.unlink()
 
-    def _ranked(self, artifact: Artifact, reference: Artifact) -> "list[LayerError]":
+    def _ranked(self, artifact: Artifact) -> "list[LayerError]":
         """Return the layers that can go back to float, those first in which the error grows most."""
         from edgecv.layer_errors import layer_errors
 
-        errors = layer_errors(self._deployable, artifact, self._feeds(_RANKED_ON), reference=reference)
+        errors = layer_errors(self._deployable, artifact, self._feeds(_RANKED_ON))
         return _in_order(errors)[:_LONGEST]
 
     def _judged(self, layers: "Sequence[LayerError]") -> _Candidate:

@@ -280,14 +280,22 @@ class _Reference:
 
     def __init__(self, deployable: "Deployable", groups: Groups, artifact: Artifact | Path) -> None:
         theirs = {group.layer: group for group in Groups(deployable.network, _said(artifact, "layers")).all}
-        # A tensor has a counterpart where it ends in the same layer.
-        self._counterparts = [(group, theirs[group.layer]) for group in groups.all if group.layer in theirs]
+        # A tensor has a counterpart where it ends in the same layer, both with what follows the network or without.
+        outputs = deployable.output_names
+        self._counterparts = [
+            (group, theirs[group.layer])
+            for group in groups.all
+            if group.layer in theirs and (group.tensor in outputs) == (theirs[group.layer].tensor in outputs)
+        ]
+        self._activations = {outputs[0]: deployable.activation}
         self._runner = _open(artifact, [other.tensor for _, other in self._counterparts])
 
     def compare(self, chunk: Array, given: Arrays, see: "Callable[[Group, list[_Pair]], None]") -> None:
         answers = self._runner.run({self._runner.inputs[0].name: chunk})
         for group, other in self._counterparts:
-            see(group, list(_candidates([_Output(values=answers[other.tensor])], given[group.tensor])))
+            activation = self._activations.get(group.tensor, "none")
+            output = _Output(values=answers[other.tensor], activation=activation)
+            see(group, list(_candidates([output], given[group.tensor])))
 
 
 @dataclass(frozen=True, kw_only=True)
