@@ -1,5 +1,6 @@
 """Profiles of both engines, brought back to the tensors of the file."""
 
+import importlib.metadata
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import edgecv
 from edgecv import registry
 from edgecv.benchmarking.profile import make_profile
 from edgecv.runtime import NodeTime
+from edgecv.runtimes import litert_profile
+from edgecv.runtimes.litert import LiteRtRuntime
 from edgecv.runtimes.litert_profile import matched
 from edgecv.runtimes.onnx_graph import OnnxNode
 from edgecv.runtimes.onnx_profile import node_times
@@ -131,3 +134,18 @@ def test_litert_says_nothing_of_a_file_whose_batch_is_dynamic(dynamic: Path) -> 
         runtime: Any = registry.load_runtime("litert")
         feeds = {"image": np.zeros((1, 4, 4, 3), np.uint8)}
         assert runtime.profile(dynamic, feeds, threads=1, seconds=0.01) is None
+
+
+@pytest.mark.parametrize("form", ["other version", "other events"])
+def test_litert_says_nothing_where_its_library_is_not_the_known_one(
+    form: str, make_bare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if form == "other version":
+        monkeypatch.setattr(importlib.metadata, "version", lambda _: "3.0.1")
+    else:
+        monkeypatch.setattr(litert_profile, "_WORDS_OF_EVENT", 11)
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(make_bare("tflite"))
+    runtime: Any = LiteRtRuntime()
+    feeds = {"image": np.zeros((1, 4, 4, 3), np.uint8)}
+    assert runtime.profile(path, feeds, threads=1, seconds=0.01) is None
