@@ -30,6 +30,7 @@ __all__ = [
     "open_onnx",
     "open_tflite",
     "timed_rounds",
+    "update_csv",
     "write_csv",
 ]
 
@@ -194,6 +195,24 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, [*rows[0], *where])
         writer.writeheader()
         writer.writerows({**row, **where} for row in rows)
+
+
+def update_csv(path: Path, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
+    """Write rows as `write_csv` does, in place of those in the file with the same values of ``keys``.
+
+    The other rows stay as they are: a benchmark can be run network by network, over several days.
+    """
+    where = machine()
+    named = {tuple(str(row[key]) for key in keys): {**row, **where} for row in rows}
+    if path.exists():
+        with path.open(newline="") as file:
+            there = {tuple(row[key] for key in keys): row for row in csv.DictReader(file)}
+        named = {**there, **named}
+    columns = dict.fromkeys(name for row in named.values() for name in row)
+    with replace_whole(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*(name for name in columns if name not in where), *where])
+        writer.writeheader()
+        writer.writerows(named.values())
 
 
 def _seconds(contender: Contender, turn: int) -> float:

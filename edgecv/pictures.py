@@ -55,27 +55,47 @@ _TURNS = {
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-@dataclass(frozen=True)
 class Picture:
     """A decoded picture.
 
+    What Pillow decoded becomes an array only where somebody asks for its pixels: to fit it to a network, a copy of
+    millions of them is not needed.
+
     Attributes:
-        pixels: uint8 ``(height, width, 3)``, RGB in [0, 255], upright.
         source: Where it comes from, as the user named it; empty for an array.
     """
 
-    pixels: Pixels
-    source: str = ""
+    def __init__(self, content: "Pixels | Image.Image", source: str = "") -> None:
+        """Take what was decoded.
+
+        Args:
+            content: uint8 ``(height, width, 3)``, RGB in [0, 255], upright; or the same as Pillow has it.
+            source: Where it comes from.
+        """
+        self._content = content
+        self.source = source
+
+    @property
+    def content(self) -> "Pixels | Image.Image":
+        """The pixels in the form in which they are at hand."""
+        return self._content
+
+    @property
+    def pixels(self) -> Pixels:
+        """uint8 ``(height, width, 3)``, RGB in [0, 255], upright."""
+        if isinstance(self._content, Image.Image):
+            self._content = np.array(self._content)
+        return self._content
 
     @property
     def width(self) -> int:
         """Width in pixels, upright."""
-        return int(self.pixels.shape[1])
+        return _size(self._content)[1]
 
     @property
     def height(self) -> int:
         """Height in pixels, upright."""
-        return int(self.pixels.shape[0])
+        return _size(self._content)[0]
 
 
 @dataclass(frozen=True)
@@ -199,7 +219,7 @@ def read_picture(path: str | Path) -> Picture:
             with Image.open(path, formats=picture_formats()) as image:
                 _mend_transparency(image, source)
                 image.load()
-                return Picture(np.array(_rgb(_upright(image), source)), source)
+                return Picture(_rgb(_upright(image), source), source)
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -255,11 +275,11 @@ def place(fit: Fit, picture_size: tuple[int, int], size: tuple[int, int]) -> Pla
     return Placement(picture=taken, input=filled, size=size, picture_size=picture_size)
 
 
-def fit_picture(pixels: Pixels, fit: Fit, size: tuple[int, int], channels: int = 3) -> Pixels:
+def fit_picture(pixels: "Pixels | Image.Image", fit: Fit, size: tuple[int, int], channels: int = 3) -> Pixels:
     """Bring a picture to the network's size.
 
     Args:
-        pixels: uint8 ``(height, width, 3)`` RGB.
+        pixels: uint8 ``(height, width, 3)`` RGB, or the same as Pillow has it.
         fit: How.
         size: ``(height, width)`` of the network's input, in pixels.
         channels: 3 = RGB, 1 = luminance (ITU-R 601).
@@ -267,8 +287,8 @@ def fit_picture(pixels: Pixels, fit: Fit, size: tuple[int, int], channels: int =
     Returns:
         uint8 ``(height, width, channels)``; smoothed where it becomes smaller.
     """
-    placement = place(fit, (pixels.shape[0], pixels.shape[1]), size)
-    image = Image.fromarray(pixels)
+    placement = place(fit, _size(pixels), size)
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     if channels == 1:
         image = image.convert("L")
     left, top, width, height = placement.picture
@@ -278,6 +298,13 @@ def fit_picture(pixels: Pixels, fit: Fit, size: tuple[int, int], channels: int =
     whole = np.full((*size, channels), LETTERBOX_GREY, np.uint8)
     whole[y : y + filled_height, x : x + filled_width] = np.asarray(part).reshape(filled_height, filled_width, channels)
     return whole
+
+
+def _size(pixels: "Pixels | Image.Image") -> tuple[int, int]:
+    """Return ``(height, width)``."""
+    if isinstance(pixels, Image.Image):
+        return pixels.height, pixels.width
+    return int(pixels.shape[0]), int(pixels.shape[1])
 
 
 def _seen(start: float, length: float, filled: int, side: int) -> tuple[Places, Places]:
@@ -370,7 +397,8 @@ def _rgb(image: Image.Image, source: str) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+    # Converting copies; of a JPEG file all is in memory, whatever happens to the file.
+    return image if image.mode == "RGB" and image.format == "JPEG" else image.convert("RGB")
 
 
 def _has_16_bits(image: Image.Image) -> bool:

@@ -226,7 +226,7 @@ class Session:
     def feed(self, pictures: Sequence[Picture]) -> np.ndarray[Any, Any]:
         """Bring pictures to what `run` takes: ``(pictures, height, width, channels)``, not yet a full batch."""
         channels = self._input.shape[3]
-        fitted = [fit_picture(each.pixels, self._fit, self._size_for(each), channels) for each in pictures]
+        fitted = [fit_picture(each.content, self._fit, self._size_for(each), channels) for each in pictures]
         batch = np.stack(fitted)
         if self._input.dtype == "uint8":
             return batch

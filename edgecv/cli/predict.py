@@ -52,13 +52,15 @@ def predict(
     """
     from edgecv.pictures import find_pictures
     from edgecv.quiet import quiet_frameworks
-    from edgecv.session import load, runtime_of
+    from edgecv.session import runtime_of
+    from edgecv.side_by_side import open_sessions
 
     runtime_of(artifact)  # a wrong artifact is the first thing to say
     found = find_pictures(sources)
     with quiet_frameworks():
-        session = load(
+        sessions = open_sessions(
             artifact,
+            pictures=len(found),
             device=device,
             threads=threads,
             check=not no_check,
@@ -67,7 +69,7 @@ def predict(
         )
     if save is not None:  # after all that can be refused: then nothing is written
         _make_folder(save, found)
-    answers = _answer_all(session, found, top_k, save)
+    answers = _answer_all(sessions, found, top_k, save)
     failed = [answer["error"] for answer in answers if "error" in answer]
     if len(failed) == len(answers) == 1:
         raise PictureError(failed[0])
@@ -79,34 +81,22 @@ def predict(
         raise PictureError(f"{len(failed)} of {len(answers)} pictures have no answer. {failed[0]}")
 
 
-def _answer_all(session: "Session", sources: list[str], top_k: int, save: Path | None) -> list[dict[str, Any]]:
-    """Answer in batches of the artifact's size, in the order of the sources."""
+def _answer_all(sessions: "list[Session]", sources: list[str], top_k: int, save: Path | None) -> list[dict[str, Any]]:
+    """Answer in the order of the sources."""
     from edgecv.cli.annotate import Gallery
-    from edgecv.pictures import read_picture
+    from edgecv.side_by_side import answer_all
 
     gallery = Gallery(save) if save is not None else None
     answers: dict[int, dict[str, Any]] = {}
-    waiting: list[tuple[int, Picture]] = []
-
-    def flush() -> None:
-        predictions = session.predict_pictures([picture for _, picture in waiting], top_k=top_k)
-        for (place, picture), prediction in zip(waiting, predictions, strict=True):
-            answers[place] = _answer(picture, prediction)
-            if gallery is not None:
-                answers[place].update(gallery.add(picture, prediction))
-        waiting.clear()
-
     with progress("Predicting", len(sources)) as step:
-        for place, source in enumerate(sources):
-            try:
-                waiting.append((place, read_picture(source)))
-            except PictureError as error:
-                answers[place] = {"source": source, "error": str(error)}
-            if len(waiting) == session.batch_size:
-                flush()
+        for place, picture, prediction in answer_all(sessions, sources, top_k=top_k):
+            if prediction is None or isinstance(picture, PictureError):
+                answers[place] = {"source": sources[place], "error": str(picture)}
+            else:
+                answers[place] = _answer(picture, prediction)
+                if gallery is not None:
+                    answers[place].update(gallery.add(picture, prediction))
             step()
-        if waiting:
-            flush()
     return [answers[place] for place in range(len(sources))]
 
 

@@ -189,7 +189,13 @@ class OnnxRuntime:
 
 
 class OnnxRunner:
-    """An opened ``.onnx`` file."""
+    """An opened ``.onnx`` file.
+
+    Attributes:
+        shareable: Several threads may run it at the same time.
+    """
+
+    shareable: ClassVar[bool] = True
 
     def __init__(self, session: Any, exposed: Sequence[str] = ()) -> None:
         self._session = session
