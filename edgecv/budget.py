@@ -91,11 +91,11 @@ def make_budget(
     judge: Judge | None = None
     notes: tuple[str, ...] = ()
     if data is not None:
+        judge = LabelJudge(deployable, data)  # which checks all labels
         data, taken_out = without_pictures(data, pictures.hashes())
         if taken_out:
             notes = (f"{taken_out} pictures of --data calibrate, too, and were left out of what is judged on.",)
-        if data.samples:
-            judge = LabelJudge(deployable, data)
+        judge = LabelJudge(deployable, data) if data.samples else None
     elif max_drop is not None or (pictures.held_out and deployable.task != "other"):
         judge = AgreementJudge(deployable, pictures.held_out)
     if max_drop is not None:

@@ -55,6 +55,7 @@ def _print(document: dict[str, Any]) -> None:
         "preprocess": _pairs(document["preprocess"]),
         "postprocess": _pairs(document.get("postprocess") or {}),
         "precision": str(document.get("precision")),
+        **_quantization(document.get("quantization") or {}),
         "labels": f"{len(labels)}: {some}{', …' if len(labels) > 3 else ''}",
         "verified": "no" if not verification else ("passed" if verification.get("passed") else "failed"),
         "operators": ", ".join(f"{name} {count}" for name, count in document["ops"].items()),
@@ -64,6 +65,23 @@ def _print(document: dict[str, Any]) -> None:
     }
     for name, value in rows.items():
         click.echo(f"{name:<17} {value}")
+
+
+def _quantization(document: dict[str, Any]) -> dict[str, str]:
+    """Return the rows of an int8 artifact."""
+    if not document:
+        return {}
+    calibration = document.get("calibration") or {}
+    rows = {"calibrated on": f"{calibration.get('pictures')} pictures, sha256 {calibration.get('sha256')}"}
+    if document.get("metric") is not None:
+        budget = document.get("max_drop")
+        kept = "" if budget is None else f", budget {budget:g} {'kept' if document.get('met') else 'MISSED'}"
+        rows["judged by"] = (
+            f"{document['metric']} {document.get('int8')} of {document.get('float')} on {document.get('pictures')} "
+            f"pictures: {document.get('judged_on')}{kept}"
+        )
+    layers = [str(each.get("layer")) for each in document.get("float_layers") or ()]
+    return {**rows, "float layers": ", ".join(layers) or "none given back"}
 
 
 def _tensor(info: dict[str, Any]) -> str:
