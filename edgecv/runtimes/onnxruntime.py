@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from edgecv.errors import DeviceError, MissingExtraError
 from edgecv.runtime import Arrays, NodeTime, TensorInfo
-from edgecv.runtimes import onnx_container
+from edgecv.runtimes import onnx_container, onnx_scales
 from edgecv.runtimes.container import mapped, one_line, unreadable
 from edgecv.runtimes.feeds import check_feeds, check_threads
 
@@ -64,7 +64,7 @@ class OnnxRuntime:
             path: The file.
             device: ``"cpu"`` or ``"cuda"``.
             threads: Threads within an operator; the default is one a physical core.
-            expose: Names of tensors inside the file that `run` returns, too.
+            expose: Names of tensors inside the file that `run` returns, too; those of 8 or 16 bits as float32.
             tf32: Let a GPU multiply float32 with 10 bits of mantissa.
             profile: Prefix of the file into which the engine writes how long each node takes.
 
@@ -90,7 +90,7 @@ class OnnxRuntime:
                 )
         except Exception as error:  # the engine has a dozen types of its own
             raise unreadable(path, "ONNX", error) from error
-        runner = OnnxRunner(session, expose)
+        runner = OnnxRunner(session, expose, _scales(path, session, expose))
         if runner.device != device:
             raise DeviceError(
                 f"Device {device!r} does not run: ONNX Runtime fell back to {runner.provider}. "
@@ -197,8 +197,12 @@ class OnnxRunner:
 
     shareable: ClassVar[bool] = True
 
-    def __init__(self, session: Any, exposed: Sequence[str] = ()) -> None:
+    def __init__(
+        self, session: Any, exposed: Sequence[str] = (), scales: "Mapping[str, onnx_scales.Scale] | None" = None
+    ) -> None:
         self._session = session
+        self._exposed = tuple(exposed)
+        self._scales = dict(scales or {})
         self._inputs = tuple(_info(each) for each in session.get_inputs())
         self._optional = tuple(_info(each) for each in session.get_overridable_initializers())
         self._outputs = tuple(_info(each) for each in session.get_outputs() if each.name not in exposed)
@@ -240,7 +244,14 @@ class OnnxRunner:
         check_feeds(feeds, self._inputs, self._optional)
         # ascontiguousarray would give a scalar a dimension.
         values = self._session.run(self._wanted, {name: np.asarray(array, order="C") for name, array in feeds.items()})
-        return dict(zip(self._wanted, values, strict=True))
+        given = dict(zip(self._wanted, values, strict=True))
+        return {**given, **{name: self._real(name, given[name]) for name in self._exposed}}
+
+    def _real(self, name: str, values: Any) -> Any:
+        """Return a tensor inside the file as what it stands for: int8 without its scale, float16 as float32."""
+        if name in self._scales:
+            return self._scales[name].real(values)
+        return values.astype("float32") if values.dtype == "float16" else values
 
     def end_profile(self) -> Path:
         """End the profile that the file was opened with, and return where it is."""
@@ -299,6 +310,13 @@ def _providers(engine: Any, device: str, tf32: bool) -> list[Any]:
 
 
 _DTYPES = {"float": "float32", "double": "float64"}
+
+
+def _scales(path: Path, session: Any, exposed: Sequence[str]) -> dict[str, onnx_scales.Scale]:
+    """Return the scales of the exposed tensors that are integers of 8 bits."""
+    names = [each.name for each in session.get_outputs() if each.type in ("tensor(int8)", "tensor(uint8)")]
+    wanted = set(names) & set(exposed)
+    return onnx_scales.read_scales(path, wanted) if wanted else {}
 
 
 def _info(node: Any) -> TensorInfo:

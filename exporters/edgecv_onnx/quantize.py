@@ -15,6 +15,7 @@ from edgecv.errors import ConversionError, OptionError
 from edgecv.lowering import LoweredGraph
 from edgecv.quantizable import joint_layers
 from edgecv_onnx.bias import add_biases, correct, weighted
+from edgecv_onnx.dense import join_dense
 from edgecv_onnx.elements import element_types
 from edgecv_onnx.graph import Graph, reads, rename_tensors
 from edgecv_onnx.parts import float_nodes
@@ -48,12 +49,13 @@ def quantize(
     unknown = [path for path in float_layers if path not in lowered.layers.values()]
     if unknown:
         raise OptionError(f"float_layers names {unknown[0]!r}, which is no layer of {deployable.name!r}.")
+    join_dense(graph)
     outputs = _part_outputs(graph)
     origins = _number(graph)
     floating = float_nodes(graph, lowered, {*float_layers, *joint_layers(deployable)})
     add_biases(graph)
     layers = weighted(graph)
-    tensors = _float_tensors(graph)
+    tensors = _float_tensors(graph, lowered)
     maps = {node.input[0]: "GlobalAveragePool" if node.op_type == "Conv" else "Flatten" for node in layers}
     observed = observe(graph, tensors, maps, deployable, calibration)
     _check_finite(observed.ranges, lambda name: "+".join(lowered.paths(origins.get(name, ()))), deployable)
@@ -139,13 +141,14 @@ def _part_constants(graph: Graph, floating: Collection[str]) -> None:
                 node.input[place] = own
 
 
-def _float_tensors(graph: Graph) -> list[str]:
+def _float_tensors(graph: Graph, lowered: LoweredGraph) -> list[str]:
     """Return the float tensors that nodes of the network read and write, in the graph's order."""
     from onnx import TensorProto
 
     kinds = element_types(graph)
     # Those around nodes that stay float, too: the ranges serve whatever layers are given back to float.
-    names = [name for node in graph.nodes if node.op_type in _OPERATORS for name in (*node.input, *node.output)]
+    nodes = [node for node in graph.nodes if node.op_type in _OPERATORS and lowered.paths(graph.origin(node))]
+    names = [name for node in nodes for name in (*node.input, *node.output)]
     return [
         name for name in dict.fromkeys(names) if kinds.get(name) == TensorProto.FLOAT and name not in graph.constants
     ]
@@ -178,7 +181,7 @@ def _insert_quantization(graph: Graph, ranges: Ranges, floating: Collection[str]
 def _model(graph: Graph) -> Any:
     from onnx import helper, numpy_helper
 
-    weights = [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in graph.constants.items()]
+    weights = [numpy_helper.from_array(np.asarray(value, order="C"), name) for name, value in graph.constants.items()]
     kinds = element_types(graph)
     whole = helper.make_graph(graph.nodes, "float", graph.inputs, graph.outputs, weights)
     whole.value_info.extend(
