@@ -36,8 +36,10 @@ def budget_finding(quantization: "Quantization") -> Finding:
     ]
     if quantization.judged_on is not None:
         facts.append(Fact(name="Judged on", value=f"{quantization.pictures} pictures, {quantization.judged_on}"))
-    if quantization.max_drop is not None:
-        facts.append(Fact(name="Made again", value=f"{quantization.requantisations} times"))
+    if quantization.requantisations:
+        facts.append(
+            Fact(name="Made again", value=f"{quantization.requantisations} times, with other layers in float32")
+        )
     layers = tuple(f"{each.layer}: the error grew by {number(each.error)} there" for each in quantization.float_layers)
     if layers:
         facts.append(Fact(name="Layers back in float32", value=str(len(layers))))

@@ -46,6 +46,11 @@ _METRICS = {
     "box_match": "Boxes with a counterpart",
     "pixel_agreement": "Pixels of the same class",
 }
+_INT8 = (
+    "in int8 every value moves, so the error of an output (rms) is held to what the output varies by between the "
+    "pictures, and the task decides; 'input' is the distance to the answers for the pictures as they are, against that "
+    "to the answers for altered ones"
+)
 _NAMES = {"onnx": "ONNX", "tflite": "TFLite"}
 
 
@@ -178,6 +183,8 @@ def _most(proof: Proof, whose: str = "") -> str:
     said = f" {metrics[0]}." if metrics and not whose else ""
     if not _is_judged(check):
         return said.strip()
+    if proof.precision not in TOLERANCES:
+        return f"{metrics[0]}{of}." if metrics else ""
     return f"The largest relative difference{of} is {number(check.relative_diff)}{_margin(check)}.{said}"
 
 
@@ -285,7 +292,7 @@ def _section(number: int, proof: Proof, most_bytes: int) -> Section:
         verdict=_verdict(proof),
         facts=_artifact_facts(proof),
         checks=tuple(_row(check) for check in report.checks) if report else (),
-        notes=tuple(readable(note) for note in report.notes) if report else (),
+        notes=_notes(proof),
         bars=_speed_bars(proof),
         findings=_findings(proof),
         layers=_layers(proof),
@@ -296,6 +303,13 @@ def _section(number: int, proof: Proof, most_bytes: int) -> Section:
     shown, note = show_pictures(head, run, proof.metadata, largest, most_bytes=most_bytes)
     histograms = tuple(_histogram(each, run, proof.precision) for each in errors)
     return replace(section, histograms=histograms, shown=shown, shown_note=note)
+
+
+def _notes(proof: Proof) -> tuple[str, ...]:
+    notes = [readable(note) for note in proof.report.notes] if proof.report else []
+    if proof.report is not None and proof.runs and proof.precision not in TOLERANCES:
+        notes.insert(0, _INT8)
+    return tuple(notes)
 
 
 def _speed_bars(proof: Proof) -> tuple[BarGroup, ...]:
