@@ -12,6 +12,7 @@ import pytest
 import edgecv
 from edgecv import registry
 from edgecv.bisect import bisect
+from edgecv.calibration import Calibration
 from edgecv.deployable import Deployable
 from edgecv.errors import OptionError
 from edgecv.layer_errors import Layers
@@ -251,6 +252,64 @@ def test_faults_in_every_third_layer_are_found(
     assert missed == []
 
 
+@pytest.mark.parametrize(
+    ("form", "layer", "rule"),
+    [
+        ("onnx", "stem", "filters reversed"),
+        ("onnx", "depthwise", "halved"),
+        ("tflite", "depthwise", "filters reversed"),
+        ("tflite", "head", "biases reversed"),
+    ],
+)
+def test_a_fault_in_int8_is_found_with_a_baseline(
+    form: str, layer: str, rule: str, networks: Any, photos: list[Path], tmp_path: Path
+) -> None:
+    sound = Export(networks.deployable("separable"), tmp_path / f"sound.{form}")
+    export_quantized(sound, photos)
+    path = plant(sound, layer, rule, tmp_path)
+    found = bisect(path, sound.deployable, FAILED, images=photos, baseline=sound.path)
+    assert found.verdict == "layer"
+    assert found.found is not None
+    assert layer in found.found.group
+    assert found.worst in map(str, photos)  # noise is left out: ranges are learnt from pictures
+    grown = bisect(path, sound.deployable, FAILED, images=photos)
+    assert (grown.verdict, grown.wrong, grown.limits) == ("growth", frozenset(), {})
+    assert grown.text.endswith(
+        "How much of it is due to 8 bits only a sound int8 artifact tells: give one with --baseline."
+    )
+    passes = bisect(sound.path, sound.deployable, PASSED, images=photos, baseline=sound.path)
+    assert (passes.verdict, passes.wrong) == ("same", frozenset())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", SIZES)
+def test_faults_of_int8_in_every_fourth_layer_are_found(
+    name: str, form: str, photos: list[Path], tmp_path: Path
+) -> None:
+    network = edgecv.build(name, weights="random", input_size=SIZES[name])
+    sound = Export(edgecv.deploy(network), tmp_path / f"sound.{form}")
+    export_quantized(sound, photos)
+    kinds = ("Conv2D", "DepthwiseConv2D", "Dense")
+    names = [layer.name for layer in network.layers if type(layer).__name__ in kinds][FORMATS.index(form) :: 4]
+    missed = []
+    for index, layer in enumerate(names):
+        rule = QUANTIZED_RULES[index % len(QUANTIZED_RULES)]
+        path = plant(sound, layer, rule, tmp_path)
+        found = bisect(path, sound.deployable, FAILED, images=photos, baseline=sound.path)
+        if found.found is None or layer not in found.found.group:
+            missed.append((layer, rule, found.text))
+    print(f"{name} {form} int8: {len(names) - len(missed)} of {len(names)} found")
+    assert missed == []
+
+
+def export_quantized(sound: Export, photos: list[Path]) -> None:
+    """Export in int8, calibrated on few pictures: the answers need not be good."""
+    exporter: Any = registry.load_exporter(sound.path.suffix[1:])
+    quantizing = exporter(precision="int8", calibration=Calibration(paths=tuple(photos)))
+    edgecv.export(sound.deployable, to=quantizing, name=sound.path.suffix[1:], path=sound.path, verify=False)
+
+
 def faults(sound: Export) -> Iterator[tuple[str, str]]:
     """Yield layers and rules that go together, the rules in turn."""
     rules: dict[type, list[str]] = {}
@@ -335,13 +394,30 @@ def _epsilon(layer: Any, kernel: Weight, bias: Weight | None) -> dict[str, Array
     return {kernel[0]: kernel[1] * factor.reshape(shape), bias[0]: beta + (bias[1] - beta) * factor}
 
 
+def _filters_reversed(_: Any, kernel: Weight, __: Weight | None) -> dict[str, Array]:
+    return {kernel[0]: kernel[1][::-1]}
+
+
+def _biases_reversed(_: Any, __: Weight, bias: Weight | None) -> dict[str, Array]:
+    assert bias is not None
+    return {bias[0]: bias[1][::-1]}
+
+
+def _halved(_: Any, kernel: Weight, __: Weight | None) -> dict[str, Array]:
+    return {kernel[0]: kernel[1] // 2}
+
+
 RULES: dict[str, Callable[[Any, Weight, Weight | None], dict[str, Array]]] = {
     "scaled": _scaled,
     "flipped": _flipped,
     "filters swapped": _filters_swapped,
     "bias shifted": _bias_shifted,
     "epsilon": _epsilon,
+    "filters reversed": _filters_reversed,
+    "biases reversed": _biases_reversed,
+    "halved": _halved,
 }
+QUANTIZED_RULES = ("filters reversed", "biases reversed", "halved")
 
 
 def holds(name: str, layer: str) -> bool:
@@ -357,11 +433,14 @@ class OnnxFile:
 
         self._model = onnx.load(path)
         self._tensors = {tensor.name: tensor for tensor in self._model.graph.initializer}
+        self._makers = {node.output[0]: node for node in self._model.graph.node}
 
     def weights(self, layer: str) -> tuple[Weight, Weight | None]:
         kinds = ("Conv", "Gemm", "MatMul")
         node = next(node for node in self._model.graph.node if node.op_type in kinds and holds(node.name, layer))
-        found = [(name, self.value(name)) for name in node.input[1:]]
+        # In int8 the integers are in front of a DequantizeLinear.
+        names = [name if name in self._tensors else self._makers[name].input[0] for name in node.input[1:]]
+        found = [(name, self.value(name)) for name in names]
         return found[0], found[1] if len(found) > 1 else None
 
     def value(self, name: str) -> Array:
@@ -372,7 +451,8 @@ class OnnxFile:
     def set(self, name: str, value: Array) -> None:
         from onnx import numpy_helper
 
-        self._tensors[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name))
+        same = np.ascontiguousarray(value, self.value(name).dtype)
+        self._tensors[name].CopyFrom(numpy_helper.from_array(same, name))
 
     def drop_activation(self, layer: str) -> None:
         kinds = ("Relu", "Clip")
@@ -384,6 +464,10 @@ class OnnxFile:
         import onnx
 
         onnx.save(self._model, path)
+
+
+# TensorType of TFLite's schema.
+_TYPES = {0: np.float32, 2: np.int32, 9: np.int8}
 
 
 class TfliteFile:
@@ -415,13 +499,14 @@ class TfliteFile:
 
     def value(self, name: str) -> Array:
         tensor = self._tensors[name]
-        values = np.frombuffer(bytes(self._model.buffers[tensor.buffer].data), np.float32).reshape(tensor.shape)
+        content = bytes(self._model.buffers[tensor.buffer].data)
+        values = np.frombuffer(content, _TYPES[tensor.type]).reshape(tensor.shape)
         # A depthwise kernel is (1, height, width, filters).
         return np.moveaxis(values, -1, 0) if self._is_depthwise(name) else values
 
     def set(self, name: str, value: Array) -> None:
         values = np.moveaxis(value, 0, -1) if self._is_depthwise(name) else value
-        content = np.ascontiguousarray(values, np.float32).tobytes()
+        content = np.ascontiguousarray(values, _TYPES[self._tensors[name].type]).tobytes()
         self._model.buffers[self._tensors[name].buffer].data = np.frombuffer(content, np.uint8)
 
     def drop_activation(self, layer: str) -> None:
