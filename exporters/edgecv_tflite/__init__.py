@@ -30,7 +30,6 @@ class TfliteExporter:
     suffix: ClassVar[str] = ".tflite"
     precisions: ClassVar[tuple[str, ...]] = ("float32", "float16", "int8")
     source: ClassVar[str] = "deployable"
-    converters: ClassVar[tuple[str, ...]] = ("tensorflow",)
     api_version: ClassVar[int] = 1
 
     precision: str = "float32"
@@ -42,6 +41,11 @@ class TfliteExporter:
             raise OptionError(f"tflite writes {', '.join(self.precisions)}, not {self.precision!r}.")
         if self.precision == "int8" and self.calibration is None:
             raise OptionError("int8 needs real pictures to calibrate on. Give --calibration DIR.")
+
+    @property
+    def converters(self) -> tuple[str, ...]:
+        """Distributions that take part in the conversion."""
+        return ("tensorflow", "ai-edge-quantizer") if self.precision == "int8" else ("tensorflow",)
 
     @staticmethod
     def missing() -> str | None:
@@ -63,12 +67,15 @@ class TfliteExporter:
             raise OptionError("tflite starts from a Deployable, not from another artifact.")
 
         from edgecv.lowering import lower
+        from edgecv.quantizable import refuse_quantised
         from edgecv_tflite.convert import convert
         from edgecv_tflite.float16 import halve
         from edgecv_tflite.names import add_signature, rename
         from edgecv_tflite.standard_metadata import add_standard_metadata
         from edgecv_tflite.write import write
 
+        if self.precision != "float32":
+            refuse_quantised(source)
         lowered = lower(source, kernels_as_inputs=False)
         model = convert(lowered, source)
         names = rename(model, lowered)

@@ -58,9 +58,11 @@ def fuse_input(model: Any, name: str) -> None:
                 f"{zero + 128}, not 1 and 0. Calibrate on an all-black and an all-white picture, too."
             )
         operator.inputs = [graph.inputs[0]]
+        graph.tensors[operator.outputs[0]].name = graph.tensors[casts[0].outputs[0]].name
     quantization = schema.QuantizationParametersT()
     quantization.scale, quantization.zeroPoint = [1.0], [0]
     graph.tensors[graph.inputs[0]].quantization = quantization
+    graph.tensors[casts[0].outputs[0]].name = b"unused"
     graph.operators = [operator for operator in graph.operators if operator is not casts[0]]
 
 

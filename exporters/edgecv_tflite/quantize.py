@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgecv.errors import ConversionError, EdgecvError, OptionError, one_line
 from edgecv.quantizable import joint_layers, output_layers
+from edgecv.quiet import quiet_frameworks
+from edgecv_tflite.fuse import drop_unused, fuse_elementwise
 from edgecv_tflite.head import fuse_input, head_operators
 from edgecv_tflite.operators import kind, names_of
 
@@ -59,13 +61,16 @@ def quantise(
     head = head_operators(model, chosen)
     content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     try:
-        quantised = _run_quantizer(content, [*head, *chosen], _feeds(deployable, calibration))
+        with quiet_frameworks():  # it draws progress bars
+            quantised = _run_quantizer(content, [*head, *chosen], _feeds(deployable, calibration))
     except EdgecvError:
         raise
     except Exception as error:  # the quantizer raises whatever its passes meet
         raise ConversionError(f"{deployable.name} cannot be quantised to int8: {one_line(error)}.") from error
     result = _object(quantised)
     fuse_input(result, deployable.name)
+    fuse_elementwise(result)
+    drop_unused(result)
     _name_outputs(result, model)
     return Quantised(model=result, float_operators=_left_float(result, chosen))
 
