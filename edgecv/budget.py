@@ -122,6 +122,7 @@ class _Candidate:
     artifact: Artifact
     layers: "tuple[LayerError, ...]" = ()
     value: float | None = None
+    enough: bool = False
 
 
 class Quantizer:
@@ -135,6 +136,7 @@ class Quantizer:
         *,
         runtime: tuple[str, Runtime],
         document: dict[str, Any],
+        proven: Callable[[Artifact], bool],
         device: str = "cpu",
         tell: Tell | None = None,
     ) -> None:
@@ -146,9 +148,11 @@ class Quantizer:
             budget: What its artifacts are judged by.
             runtime: Name and runtime that open them.
             document: Metadata of any artifact of the original, as `pipeline.describe` gives them.
+            proven: Tells whether an artifact passes verification; asked where the budget is kept.
             device: Where artifacts run.
             tell: Is told what is going on.
         """
+        self._proven = proven
         self._deployable = deployable
         self._exporter = exporter
         self._budget = budget
@@ -170,7 +174,7 @@ class Quantizer:
         whole = self._judged(())
         reference = self._export("float32", as_float(self._exporter))
         chosen, tries, notes = whole, 0, self._budget.pictures.notes
-        if not self._met(whole):
+        if self._budget.max_drop is not None and not whole.enough:
             chosen, tries, notes = self._search(whole, notes)
         made = {"float32": reference, "all_int8": whole.artifact, "written": chosen.artifact}
         speeds = measure_speeds(made, self._open, self._feeds(self._deployable.batch or 1))
@@ -178,10 +182,11 @@ class Quantizer:
         quantization = self._outcome(chosen, tries, speeds, notes)
         return dataclasses.replace(chosen.artifact, path=path, quantization=quantization, speeds=speeds)
 
-    def _met(self, candidate: _Candidate) -> bool:
-        if self._budget.max_drop is None or candidate.value is None or self._budget.judge is None:
+    def _kept(self, value: float | None) -> bool:
+        """Tell whether a value of the metric is within the budget."""
+        if self._budget.max_drop is None or value is None or self._budget.judge is None:
             return True
-        return self._budget.judge.original() - candidate.value <= self._budget.max_drop + 1e-9
+        return self._budget.judge.original() - value <= self._budget.max_drop + 1e-9
 
     def _search(self, whole: _Candidate, notes: tuple[str, ...]) -> tuple[_Candidate, int, tuple[str, ...]]:
         """Return the candidate with the fewest float layers that meets the budget, else the best one that was tried."""
@@ -198,7 +203,7 @@ class Quantizer:
             tries += 1
             self._tell(f"{middle} of {len(ranked)} layers in float32, try {tries} of at most {MOST_REQUANTISATIONS}")
             tried = self._judged(ranked[:middle])
-            if self._met(tried):
+            if tried.enough:
                 enough, long = self._better(enough, tried), middle
             else:
                 best, short = self._better(best, tried), middle
@@ -211,7 +216,7 @@ class Quantizer:
         """Return the one to keep, and remove the other: of those that meet the budget, the later one is the smaller."""
         if one is None:
             return other
-        kept, left = (other, one) if self._met(other) or (other.value or 0) > (one.value or 0) else (one, other)
+        kept, left = (other, one) if other.enough or (other.value or 0) > (one.value or 0) else (one, other)
         if left.layers:  # the one of all layers is needed for its time and size
             self._remove(left)
         return kept
@@ -239,7 +244,8 @@ class Quantizer:
             self._tell(f"judging on {self._budget.judge.pictures} pictures")
             session = Session(artifact.path, self._document, self._open(artifact), runtime_name=self._runtime[0])
             value = self._budget.judge.judge(session)
-        return _Candidate(artifact=artifact, layers=tuple(layers), value=value)
+        enough = self._kept(value) and (self._budget.max_drop is None or self._proven(artifact))
+        return _Candidate(artifact=artifact, layers=tuple(layers), value=value, enough=enough)
 
     def _export(self, name: str, exporter: Exporter) -> Artifact:
         with quiet_frameworks():
@@ -265,7 +271,7 @@ class Quantizer:
             original=judge.original() if judge else None,
             value=chosen.value,
             max_drop=self._budget.max_drop,
-            met=None if self._budget.max_drop is None else self._met(chosen),
+            met=None if self._budget.max_drop is None else self._kept(chosen.value),
             judged_on=judge.judged_on if judge else None,
             pictures=judge.pictures if judge else 0,
             requantisations=tries,

@@ -308,6 +308,7 @@ def _converted(
             budget,
             runtime=runtime,
             document={**describe(original), "precision": exporter.precision},
+            proven=lambda made: _proof(original, made, exporter, runtime, devices[0], None).passed,
             device=devices[0],
             tell=tell,
         )
@@ -328,16 +329,8 @@ def _verified(
 ) -> Report:
     if runtime is None or original.pictures is None:
         raise OptionError(_NO_PICTURES)
-    name, engine = runtime
-    deployable, pictures, answers = original.deployable, original.pictures, original.answers
-
-    def proven(device: str) -> Report:
-        runner = open_quietly(engine, artifact.path, device, artifact.checkpoints)
-        if exporter.precision == "int8":
-            return original.quantized.verify(runner, name, observe)
-        return verify_runner(runner, name, deployable, pictures, answers, TOLERANCES[exporter.precision], observe)
-
-    report = merge([proven(device) for device in devices])
+    deployable = original.deployable
+    report = merge([_proof(original, artifact, exporter, runtime, device, observe) for device in devices])
     if not report.passed:
         what = f"{deployable.name} as {exporter.suffix.lstrip('.')}"
         judged = artifact.quantization is not None and artifact.quantization.max_drop is not None
@@ -346,6 +339,26 @@ def _verified(
         )
         raise VerificationError(f"{what} does not answer like the original: {report.summary()}{remedy}", report)
     return report
+
+
+def _proof(
+    original: Original,
+    artifact: Artifact,
+    exporter: Exporter,
+    runtime: tuple[str, Runtime],
+    device: str,
+    observe: Observer | None,
+) -> Report:
+    """Compare an artifact with the original on one device."""
+    name, engine = runtime
+    pictures = original.pictures
+    if pictures is None:
+        raise OptionError(_NO_PICTURES)
+    runner = open_quietly(engine, artifact.path, device, artifact.checkpoints)
+    if exporter.precision == "int8":
+        return original.quantized.verify(runner, name, observe)
+    tolerance = TOLERANCES[exporter.precision]
+    return verify_runner(runner, name, original.deployable, pictures, original.answers, tolerance, observe)
 
 
 def _recorded(

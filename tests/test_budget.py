@@ -119,7 +119,10 @@ def search(
     """Search for a budget, and return what was found and the numbers of float layers that were tried."""
 
     def run(
-        value: Callable[[int], float], errors: Sequence[LayerError], exporter: Any = Stub
+        value: Callable[[int], float],
+        errors: Sequence[LayerError],
+        exporter: Any = Stub,
+        proven: Callable[[Artifact], bool] = lambda _: True,
     ) -> tuple[Quantization, list[int]]:
         monkeypatch.setattr("edgecv.layer_errors.layer_errors", lambda *_, **__: list(errors))
         folder = tmp_path / "scratch"
@@ -128,7 +131,7 @@ def search(
         pictures = CalibrationPictures(calibration=Calibration(paths=(photo_folder / "000.png",)))
         budget = Budget(pictures=pictures, judge=ByNumber(value), max_drop=0.1)
         runtime = ("onnxruntime", load_runtime("onnxruntime"))
-        work = Quantizer(deployable, stub, budget, runtime=runtime, document=document)
+        work = Quantizer(deployable, stub, budget, runtime=runtime, document=document, proven=proven)
         artifact = work.write(tmp_path / "written.onnx", folder)
         assert artifact.path.read_bytes() == stub.content
         assert artifact.quantization is not None
@@ -151,6 +154,12 @@ def test_the_shortest_list_that_is_enough_is_found_within_eight_tries(search: An
     assert found.met
     assert [each.layer for each in found.float_layers] == [f"layer{index}" for index in range(enough)]
     assert found.requantisations == len(tried) - 1 <= 8
+
+
+def test_what_keeps_the_budget_has_to_pass_verification_too(search: Any) -> None:
+    errors = [error(f"layer{index}", 0.04 - index * 1e-4) for index in range(10)]
+    found, _ = search(lambda _: 0.95, errors, proven=lambda made: int(made.path.stem.removeprefix("int8-")) >= 3)
+    assert (found.met, len(found.float_layers)) == (True, 3)
 
 
 def test_what_cannot_be_reached_gives_the_best_that_was_tried(search: Any) -> None:

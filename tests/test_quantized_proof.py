@@ -260,13 +260,22 @@ def test_flips_of_the_best_class_are_excused_within_the_margin_alone() -> None:
     assert compared.problem == "the best class is another one on 2 of 20 pictures, beyond the margin of int8"
 
 
+def test_half_of_the_pictures_must_agree_even_where_each_difference_is_excused() -> None:
+    rows = np.array([[0.2, 0, -9], [0, 0.2, -9]] * 9 + [[9, 0, -9], [0, 9, -9]], np.float32)
+    other = rows.copy()
+    other[:11, :2] = other[:11, 1::-1]
+    compared = compare_quantized(HEAD, {"logits": rows}, {"logits": other})["logits"]
+    assert compared.problem == "the best class is another one on 11 of 20 pictures"
+    assert compare_quantized(HEAD, {"logits": rows}, {"logits": other}, {"logits": 0.6})["logits"].problem == ""
+
+
 def test_one_picture_with_another_answer_fails_however_small_its_logits_are() -> None:
     rows = np.repeat(np.array([[6, 0, 1], [0, 6, 1]], np.float32), 10, axis=0)
     rows[5] = (0.5, 0, 0)
     other = rows.copy()
     other[5] = (-0.5, 0, 0)
     compared = compare_quantized(HEAD, {"logits": rows}, {"logits": other})["logits"]
-    assert compared.problem == "cosine -1.00 is below 0.3"
+    assert compared.problem == "cosine -1.00 is below 0.1"
 
 
 def test_the_best_classes_are_compared_where_only_they_are_given() -> None:
