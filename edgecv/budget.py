@@ -168,6 +168,7 @@ class Quantizer:
             ConversionError: The converter failed.
         """
         self._folder = folder
+        self._own: dict[str, float] = {}
         if self._budget.judge is not None:
             self._tell("judging the original")
             self._budget.judge.original()  # first: it may say that the data do not fit
@@ -231,6 +232,7 @@ class Quantizer:
         from edgecv.layer_errors import layer_errors
 
         errors = layer_errors(self._deployable, artifact, self._feeds(_RANKED_ON))
+        self._own = _own_losses(errors)
         return _in_order(errors)[:_LONGEST]
 
     def _judged(self, layers: "Sequence[LayerError]") -> _Candidate:
@@ -275,7 +277,7 @@ class Quantizer:
             judged_on=judge.judged_on if judge else None,
             pictures=judge.pictures if judge else 0,
             requantisations=tries,
-            float_layers=tuple(FloatLayer(layer=each.layer, error=each.lost) for each in chosen.layers),
+            float_layers=tuple(FloatLayer(layer=each.layer, error=self._own[each.layer]) for each in chosen.layers),
             speeds=speeds,
             notes=notes,
         )
@@ -348,23 +350,26 @@ def _call(runner: Runner, feed: Array) -> Callable[[], object]:
 
 
 def _in_order(errors: "Sequence[LayerError]") -> "list[LayerError]":
-    """Return layers in the order in which they go back to float: those first that lose most of what still reached them.
+    """Return layers in the order in which they go back to float: those first that lose most of their own.
 
     Behind one that loses much come those that read from it: in int8 they would round the same tensor again.
     """
-    growths = _growths(errors)
+    own = _own_losses(errors)
     order: dict[str, LayerError] = {}
-    for error in sorted(errors, key=lambda each: growths[each.layer], reverse=True):
+    for error in sorted(errors, key=lambda each: own[each.layer], reverse=True):
         order.setdefault(error.layer, error)
-        if growths[error.layer] >= _MUCH:
+        if own[error.layer] >= _MUCH:
             order.update({each.layer: each for each in errors if error.layer in each.reads and each.layer not in order})
     return list(order.values())
 
 
-def _growths(errors: "Sequence[LayerError]") -> dict[str, float]:
-    """Return by how much the share that is lost grows in each layer."""
+def _own_losses(errors: "Sequence[LayerError]") -> dict[str, float]:
+    """Return what each layer loses of its own: by rounding its values, or more than what reached it had lost."""
     lost = {each.layer: each.lost for each in errors}
-    return {each.layer: each.lost - max((lost[source] for source in each.reads), default=0.0) for each in errors}
+    return {
+        each.layer: max(each.rounding, each.lost - max((lost[source] for source in each.reads), default=0.0))
+        for each in errors
+    }
 
 
 def _silent(_: str) -> None:

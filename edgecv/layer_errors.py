@@ -60,6 +60,8 @@ class LayerError:
         worst: Index of the picture with the largest ``after``.
         lost: Share of what varies in the layer, channel by channel, that is lost: 1 where the error of every channel
             is as large as all that the channel says. A channel of large numbers does not outshine the others here.
+        rounding: Share that is lost where nothing but this layer's values, as the original has them, is rounded to 256
+            steps of their range: what is its own, however much the layers in front have lost already.
         reads: The groups that it reads from, by their last layers.
     """
 
@@ -72,6 +74,7 @@ class LayerError:
     largest: float
     worst: int = 0
     lost: float = 0.0
+    rounding: float = 0.0
     reads: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -159,6 +162,7 @@ class Layers:
                     largest=float(np.max(largest)),
                     worst=int(np.argmax(after)),
                     lost=known[group.tensor].lost(),
+                    rounding=known[group.tensor].rounding(),
                     reads=tuple(names[source] for source in sources),
                 )
             )
@@ -338,6 +342,7 @@ class _Tally:
     rms_scale: list[float] = field(default_factory=list)
     largest_scale: list[float] = field(default_factory=list)
     moments: Array = field(default_factory=lambda: np.zeros((4, 1)))
+    range: tuple[float, float] = (0.0, 0.0)
 
     def add(self, pair: _Pair) -> None:
         self._add_moments(pair)
@@ -353,11 +358,21 @@ class _Tally:
 
     def lost(self) -> float:
         """Return the mean over the channels of the error's share of the channel's variance, each at most 1."""
-        count, sums, squares, off = self.moments
+        count, _, _, off = self.moments
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self._share(off / count)
+
+    def rounding(self) -> float:
+        """Return the same for the error of rounding to 256 steps of the range, which lies evenly within a step."""
+        step = (self.range[1] - self.range[0]) / 255
+        return self._share(np.full(self.moments.shape[1], step**2 / 12))
+
+    def _share(self, off: Array) -> float:
+        count, sums, squares, _ = self.moments
         with np.errstate(divide="ignore", invalid="ignore"):
             variance = squares / count - (sums / count) ** 2
             varied = variance > _LEAST_VARIANCE * np.max(variance)
-            share = np.nan_to_num(off[varied] / count[varied] / variance[varied], nan=1.0, posinf=1.0)
+            share = np.nan_to_num(off[varied] / variance[varied], nan=1.0, posinf=1.0)
         return float(np.mean(np.minimum(share, 1.0))) if share.size else 0.0
 
     def _add_moments(self, pair: _Pair) -> None:
@@ -369,6 +384,7 @@ class _Tally:
                 [np.full(channels, len(a), np.float64), a.sum(axis=0), (a * a).sum(axis=0), ((a - b) ** 2).sum(axis=0)]
             )
         self.moments = self.moments + found
+        self.range = (min(self.range[0], float(a.min())), max(self.range[1], float(a.max())))
 
 
 def _relative(off: Sequence[float], scale: Sequence[float]) -> Array:

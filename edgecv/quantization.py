@@ -13,7 +13,7 @@ class FloatLayer:
 
     Attributes:
         layer: Its path.
-        error: Share of what varies in it, channel by channel, that was lost while all layers were int8.
+        error: Share of what varies in it, channel by channel, that it loses of its own in int8.
     """
 
     layer: str

@@ -189,7 +189,15 @@ def test_layers_go_back_by_what_they_lose_themselves_and_readers_follow(search: 
         error("last", 0.951, "behind", "other"),
     ]
     found, _ = search(lambda number: 1.0 if number >= 2 else 0.5, errors)
-    assert [(each.layer, each.error) for each in found.float_layers] == [("bad", 0.9), ("behind", 0.95)]
+    assert [each.layer for each in found.float_layers] == ["bad", "behind"]
+    assert [each.error for each in found.float_layers] == pytest.approx([0.899, 0.05])
+
+
+def test_what_rounding_alone_loses_counts_behind_layers_that_have_lost_all(search: Any) -> None:
+    spoiled = dataclasses.replace(error("spoiled", 0.95, "bad"), rounding=0.4)
+    errors = [error("bad", 0.9), spoiled, error("behind", 0.96, "spoiled"), error("last", 0.97, "behind")]
+    found, _ = search(lambda number: 1.0 if number >= 3 else 0.5, errors)
+    assert [each.layer for each in found.float_layers] == ["bad", "spoiled", "behind"]
 
 
 def collapsing(kind: str) -> Any:
