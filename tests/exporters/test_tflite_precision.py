@@ -184,14 +184,14 @@ def test_int8_answers_like_the_original(name: str, delegate: bool, make: Make, p
         assert answers.std(axis=0).max() > 0.1 * original[output].std(axis=0).max()
 
 
-def test_means_of_each_channel_cost_less_than_a_level(make: Make, pictures: tuple[Path, ...]) -> None:
+def test_means_of_each_channel_cost_little_more_than_half_a_level(make: Make, pictures: tuple[Path, ...]) -> None:
     made = make("residual", "int8")  # scaled by the means of ImageNet, one a channel
     assert made.kinds()[:2] == ["QUANTIZE", "SUB"]
     (scaled,) = (made.at(index).name.decode() for index in made.operators[1][1].outputs)
     images = photos(made.deployable, pictures, 1)
     values = made.run(images, expose=(scaled,), delegate=False)[scaled]
     assert values.dtype == np.float32  # exposed int8 tensors come back in what they stand for
-    assert np.abs(values - (images - np.asarray(made.deployable.preprocess.mean))).max() < 0.85
+    assert np.abs(values - (images - np.asarray(made.deployable.preprocess.mean))).max() < 0.65
 
 
 def test_a_layer_left_in_float_computes_in_float(make: Make) -> None:
