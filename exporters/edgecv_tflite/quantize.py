@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgecv.errors import ConversionError, EdgecvError, OptionError, one_line
 from edgecv.quantizable import joint_layers, output_layers
 from edgecv.quiet import quiet_frameworks
+from edgecv_tflite.biases import mend_biases
 from edgecv_tflite.fuse import drop_unused, fuse_elementwise
 from edgecv_tflite.head import fuse_input, head_operators, sharpen_constants
 from edgecv_tflite.operators import kind, names_of
@@ -69,6 +70,7 @@ def quantise(
         raise ConversionError(f"{deployable.name} cannot be quantised to int8: {one_line(error)}.") from error
     result = _object(quantised)
     sharpen_constants(result, model, head)
+    mend_biases(result, model)
     fuse_input(result, deployable.name)
     fuse_elementwise(result)
     drop_unused(result)

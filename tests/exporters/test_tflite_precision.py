@@ -194,6 +194,17 @@ def test_means_of_each_channel_cost_little_more_than_half_a_level(make: Make, pi
     assert np.abs(values - (images - np.asarray(made.deployable.preprocess.mean))).max() < 0.65
 
 
+def test_a_channel_of_nothing_but_bias_keeps_it(make: Make, pictures: tuple[Path, ...], networks: Any) -> None:
+    deployable = networks.deployable("residual", activation="none")
+    kernel, bias = deployable.network.get_layer("head").get_weights()
+    kernel[:, 1], bias[1] = 0, 5.0  # without more room, 5 would be 6e11 steps of a zero kernel
+    deployable.network.get_layer("head").set_weights([kernel, bias])
+    made = make(deployable, "int8")
+    for delegate in (True, False):
+        (answer,) = made.run(photos(deployable, pictures, 1), delegate=delegate).values()
+        assert answer[0, 1] == pytest.approx(5.0, abs=0.2)
+
+
 def test_a_layer_left_in_float_computes_in_float(make: Make) -> None:
     made = make("separable", "int8", float_layers=("depthwise", "stem"))
     types = {what: made.at(operator.inputs[1]).type for what, operator in made.operators if what in KERNELS}
