@@ -76,6 +76,7 @@ class OnnxExporter:
             raise OptionError("onnx starts from a Deployable, not from another artifact.")
 
         from edgecv.lowering import lower
+        from edgecv.quantizable import refuse_quantised
         from edgecv_onnx.convert import convert
         from edgecv_onnx.fold import fold
         from edgecv_onnx.loops import settle_loops
@@ -84,6 +85,8 @@ class OnnxExporter:
         from edgecv_onnx.suppress import suppress
         from edgecv_onnx.write import lowest_opset, write
 
+        if self.precision != "float32":
+            refuse_quantised(source)
         lowered = lower(source, kernels_as_inputs=True, thresholds_as_inputs=True, suppress=suppress)
         oldest = _OLDEST_INT8 if self.precision == "int8" else _OLDEST
         graph = convert(lowered, source, opsets=range(oldest, _NEWEST + 1) if self.opset is None else (self.opset,))

@@ -1,0 +1,270 @@
+"""ONNX artifacts in float16 and int8, read by the onnx package and run by ONNX Runtime."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import pytest
+from edgecv_onnx import OnnxExporter
+from keras import layers
+from onnx import TensorProto, numpy_helper
+from PIL import Image
+
+import edgecv
+from edgecv.artifact import Artifact
+from edgecv.calibration import Calibration
+from edgecv.deployable import Deployable
+from edgecv.errors import ConversionError, OptionError, VerificationError
+from edgecv.quantizable import refuse_quantised
+from edgecv.runtimes.onnxruntime import OnnxRuntime
+
+PAIRS = ("QuantizeLinear", "DequantizeLinear")
+
+
+@pytest.fixture(scope="module")
+def calibration(tmp_path_factory: pytest.TempPathFactory) -> Calibration:
+    """Twelve small pictures of stripes and blobs, each of another size."""
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    paths = []
+    for index in range(12):
+        coarse = random.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+        paths.append(folder / f"{index}.png")
+        Image.fromarray(coarse).resize((40 + index, 36), Image.Resampling.BILINEAR).save(paths[-1])
+    return Calibration(paths=tuple(paths))
+
+
+def write(deployable: Deployable, path: Path, precision: str, **options: Any) -> tuple[Any, Artifact]:
+    artifact = OnnxExporter(precision=precision, **options).export(deployable, path)
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert {entry.domain for entry in model.opset_import} == {""}
+    return model, artifact
+
+
+def pictures(deployable: Deployable, calibration: Calibration) -> Any:
+    return np.concatenate(list(calibration.feeds(deployable)))
+
+
+def element_types(model: Any) -> dict[str, int]:
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    infos = (*inferred.value_info, *inferred.input, *inferred.output)
+    found = {info.name: info.type.tensor_type.elem_type for info in infos}
+    return {**found, **{tensor.name: tensor.data_type for tensor in model.graph.initializer}}
+
+
+def producers(model: Any) -> dict[str, Any]:
+    return {name: node for node in model.graph.node for name in node.output}
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [("lenet5", 0.2), ("separable", 0.1), ("two_outputs", 0.1), ("localiser", 0.1)],
+)
+def test_int8_answers_like_float32(
+    name: str, allowed: float, networks: Any, calibration: Calibration, tmp_path: Path
+) -> None:
+    deployable = networks.deployable(name, batch=None)
+    write(deployable, tmp_path / "int8.onnx", "int8", calibration=calibration)
+    images = pictures(deployable, calibration)
+    given, wanted = OnnxRuntime().open(tmp_path / "int8.onnx").run({"image": images}), deployable.run(images)
+    for output, values in wanted.items():
+        assert given[output].dtype == values.dtype
+        assert np.sqrt(np.mean((given[output] - values) ** 2)) < allowed * np.sqrt(np.mean(values**2))
+        assert np.max(np.std(given[output], axis=0)) > 0.5 * np.max(np.std(values, axis=0))  # no constant
+
+
+def test_int8_weights_are_stored_with_7_bits_and_a_scale_a_channel(
+    networks: Any, calibration: Calibration, tmp_path: Path
+) -> None:
+    model, _ = write(networks.deployable("separable"), tmp_path / "int8.onnx", "int8", calibration=calibration)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    made = producers(model)
+    weighted = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+    assert len(weighted) == 3
+    for node in weighted:
+        kernel, bias = (made[name] for name in node.input[1:])
+        values, scale = (constants[name] for name in kernel.input[:2])
+        assert values.dtype == np.int8
+        assert np.max(np.abs(values)) <= 64  # 255 x 64 x 2 fits 16 bits
+        assert scale.size == (values.shape[0] if node.op_type == "Conv" else values.shape[1])
+        assert constants[bias.input[0]].dtype == np.int32
+    assert not [name for name, value in constants.items() if value.dtype == np.float32 and value.ndim > 1]
+
+
+@pytest.mark.parametrize("name", ["detector", "segmenter"])
+def test_decoding_scaling_and_softmax_stay_float_in_both_precisions(
+    name: str, networks: Any, calibration: Calibration, tmp_path: Path
+) -> None:
+    deployable = networks.deployable(name)
+    for precision in ("float16", "int8"):
+        model, artifact = write(deployable, tmp_path / f"{precision}.onnx", precision, calibration=calibration)
+        kinds = element_types(model)
+        low = (TensorProto.FLOAT16, TensorProto.UINT8, TensorProto.INT8)
+        outside = [
+            tensor
+            for node in model.graph.node
+            if node.name.startswith("pipeline/") or node.op_type in ("Softmax", "Sigmoid")
+            for tensor in (*node.input, *node.output)
+            if tensor != "image" and kinds.get(tensor) in low
+        ]
+        assert outside == []
+        assert all(kinds[checkpoint] == TensorProto.FLOAT for checkpoint in artifact.checkpoints)
+        assert all(kinds[info.name] in (TensorProto.FLOAT, TensorProto.INT32) for info in model.graph.output)
+
+
+def test_boxes_and_scores_of_a_detector_share_no_scale(networks: Any, calibration: Calibration, tmp_path: Path) -> None:
+    model, _ = write(networks.deployable("detector"), tmp_path / "x.onnx", "int8", calibration=calibration)
+    made = producers(model)
+    scales = {
+        node.input[1]
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear" and made[node.input[0]].name.endswith(("_boxes/Conv", "_scores/Conv"))
+    }
+    assert len(scales) == 4
+
+
+def test_float_layers_stay_float(networks: Any, calibration: Calibration, tmp_path: Path) -> None:
+    deployable = networks.deployable("separable")
+    model, artifact = write(
+        deployable, tmp_path / "x.onnx", "int8", calibration=calibration, float_layers=("depthwise",)
+    )
+    made = producers(model)
+    (node,) = [node for node in model.graph.node if node.name.startswith("depthwise+depthwise_bn")
+               and node.op_type == "Conv"]  # fmt: skip
+    assert node.input[1] not in made  # a float constant
+    kinds = element_types(model)
+    assert kinds[node.input[1]] == TensorProto.FLOAT
+    assert artifact.layers["depthwise"] == "depthwise+depthwise_bn/Conv:0"
+    assert kinds["depthwise+depthwise_bn/Conv:0"] == TensorProto.FLOAT
+
+
+def test_a_float_layer_that_is_none_is_refused(networks: Any, calibration: Calibration, tmp_path: Path) -> None:
+    exporter = OnnxExporter(precision="int8", calibration=calibration, float_layers=("stem", "stm"))
+    with pytest.raises(OptionError, match=r"^float_layers names 'stm', which is no layer of 'separable'\.$"):
+        exporter.export(networks.deployable("separable"), tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_needs_pictures_and_opset_13(calibration: Calibration) -> None:
+    message = r"^onnx in int8 needs real pictures to calibrate on\. Give --calibration DIR\.$"
+    with pytest.raises(OptionError, match=message):
+        OnnxExporter(precision="int8")
+    with pytest.raises(OptionError, match=r"^onnx in int8 needs opset 13 or above, got 12\.$"):
+        OnnxExporter(precision="int8", calibration=calibration, opset=12)
+
+
+@pytest.mark.parametrize("name", ["separable", "segmenter"])
+def test_exposing_every_layer_of_an_int8_file_changes_no_answer(
+    name: str, networks: Any, calibration: Calibration, tmp_path: Path
+) -> None:
+    deployable = networks.deployable(name, batch=None)
+    _, artifact = write(deployable, tmp_path / "x.onnx", "int8", calibration=calibration)
+    images = pictures(deployable, calibration)
+    plain = OnnxRuntime().open(artifact.path).run({"image": images})
+    inside = [tensor for tensor in dict.fromkeys(artifact.layers.values()) if tensor not in plain]
+    exposed = OnnxRuntime().open(artifact.path, expose=inside).run({"image": images})
+    for output, values in plain.items():
+        np.testing.assert_array_equal(exposed[output], values)
+    assert {values.dtype.name for tensor, values in exposed.items() if tensor in inside} == {"float32"}
+
+
+def test_a_layer_exposed_from_both_precisions_carries_what_keras_gives(
+    networks: Any, calibration: Calibration, tmp_path: Path
+) -> None:
+    deployable = networks.deployable("separable", batch=None)
+    images = pictures(deployable, calibration)
+    layer = deployable.network.get_layer("depthwise_relu")
+    inner = keras.Model(deployable.network.input, layer.output)
+    wanted = np.asarray(inner(deployable.preprocess.apply(images.astype(np.float32), np)))
+    for precision, allowed in (("float16", 0.005), ("int8", 0.05)):
+        _, artifact = write(deployable, tmp_path / f"{precision}.onnx", precision, calibration=calibration)
+        tensor = artifact.layers["depthwise_relu"]
+        given = OnnxRuntime().open(artifact.path, expose=[tensor]).run({"image": images})[tensor]
+        assert given.dtype == np.float32
+        difference = np.transpose(given, (0, 2, 3, 1)) - wanted
+        assert np.sqrt(np.mean(difference**2)) < allowed * np.sqrt(np.mean(wanted**2))
+
+
+def test_float16_halves_the_weights_and_casts_every_tensor_once(networks: Any, tmp_path: Path) -> None:
+    model, _ = write(networks.deployable("residual"), tmp_path / "x.onnx", "float16")
+    kinds = element_types(model)
+    weights = [name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul") for name in node.input]
+    assert {kinds[name] for name in weights} == {TensorProto.FLOAT16}
+    made = producers(model)
+    casts = [node for node in model.graph.node if node.op_type == "Cast"]
+    assert len({node.input[0] for node in casts}) == len(casts)
+    assert not [node for node in casts if node.input[0] in made and made[node.input[0]].op_type == "Cast"]
+
+
+def test_float16_is_verified(networks: Any, tmp_path: Path) -> None:
+    artifact = edgecv.export(networks.deployable("separable"), to="onnx", path=tmp_path / "x.onnx", precision="float16")
+    assert artifact.report is not None
+    assert artifact.report.passed
+
+
+def test_values_beyond_float16_fail_verification(tmp_path: Path) -> None:
+    image = keras.Input((16, 16, 3), name="image")
+    x = layers.Conv2D(4, 3, name="large", kernel_initializer=keras.initializers.RandomNormal(0, 3000, seed=0))(image)
+    x = layers.Conv2D(4, 3, name="small", kernel_initializer=keras.initializers.RandomNormal(0, 1e-4, seed=1))(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    network = keras.Model(image, layers.Dense(3, name="head")(x), name="overflowing")
+    deployable = edgecv.deploy(network, preprocess="none")
+    with pytest.raises(VerificationError, match=r"^overflowing as onnx does not answer like the original: "):
+        edgecv.export(deployable, to="onnx", path=tmp_path / "x.onnx", precision="float16")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_gives_nan_is_not_calibrated(calibration: Calibration, tmp_path: Path) -> None:
+    image = keras.Input((16, 16, 3), name="image")
+    x = layers.Conv2D(4, 3, name="stem", bias_initializer=keras.initializers.Constant(np.inf))(image)
+    network = keras.Model(image, layers.Dense(3, name="head")(layers.Flatten(name="flat")(x)), name="broken")
+    with pytest.raises(
+        ConversionError,
+        match=r"^broken cannot be written as int8: stem gives NaN or infinity on a calibration picture\.$",
+    ):
+        write(edgecv.deploy(network, preprocess="none"), tmp_path / "x.onnx", "int8", calibration=calibration)
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_a_network_that_keras_has_quantised_is_refused() -> None:
+    image = keras.Input((16, 16, 3), name="image")
+    network = keras.Model(image, layers.Dense(3, name="head")(layers.Flatten()(image)), name="done")
+    network.quantize("int8")
+    with pytest.raises(
+        OptionError,
+        match=r"^'done' is already quantised: its layer 'head' holds int8 weights\. "
+        r"Give the network from before quantize\(\)\.$",
+    ):
+        refuse_quantised(edgecv.deploy(network, preprocess="none"))
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_the_same_export_gives_the_same_bytes(
+    precision: str, networks: Any, calibration: Calibration, tmp_path: Path
+) -> None:
+    paths = [tmp_path / "first.onnx", tmp_path / "second.onnx"]
+    for path in paths:
+        write(networks.deployable("separable"), path, precision, calibration=calibration)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert sorted(tmp_path.iterdir()) == paths
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"input_dtype": "float32"}, {"resize": "letterbox"}, {"top_k": 2}, {"batch": 4}],
+    ids=lambda options: next(iter(options)),
+)
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_options_of_the_graph_work_in_every_precision(
+    precision: str, options: dict[str, Any], networks: Any, calibration: Calibration, tmp_path: Path
+) -> None:
+    deployable = networks.deployable("separable", **options)
+    write(deployable, tmp_path / "x.onnx", precision, calibration=calibration)
+    images = pictures(deployable, calibration)[: deployable.batch or 1]
+    given, wanted = OnnxRuntime().open(tmp_path / "x.onnx").run({"image": images}), deployable.run(images)
+    assert {name: (values.shape, values.dtype) for name, values in given.items()} == {
+        name: (values.shape, values.dtype) for name, values in wanted.items()
+    }
