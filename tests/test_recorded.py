@@ -16,6 +16,7 @@ from edgecv.metadata import seal
 from edgecv.pipeline import Original
 from edgecv.recorded import case_pictures, record_cases
 from edgecv.recorded_values import read_values
+from edgecv.runtime import Arrays
 from edgecv.session import runtime_of
 from edgecv.verification import Head, Pictures
 
@@ -228,7 +229,7 @@ def test_int8_top_k_is_compared_by_rank() -> None:
     scales = scales_of(head, {"probabilities": scores})
     best = -np.sort(-scores, axis=1)[:, :3]
     classes = np.argsort(-scores, axis=1)[:, :3].astype(np.int32)
-    recorded = {"scores": best, "classes": classes}
+    recorded: Arrays = {"scores": best, "classes": classes}
     assert compare_kernels(head, recorded, recorded, scales, {})["scores"].problem == ""
-    other = {"scores": best * 0.1, "classes": classes}
+    other: Arrays = {"scores": best * 0.1, "classes": classes}
     assert compare_kernels(head, recorded, other, scales, {})["scores"].problem.startswith("relative difference")
