@@ -84,8 +84,8 @@ def _put(model: Any, tensor: Any, values: Any, scales: Any) -> None:
     """Give a tensor other values, in a buffer of its own: equal constants share one."""
     import numpy as np
 
-    buffer = copy.copy(model.buffers[tensor.buffer])
-    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    tensor.buffer = len(model.buffers) - 1
+    if sum(each.buffer == tensor.buffer for graph in model.subgraphs for each in graph.tensors) > 1:
+        model.buffers.append(copy.copy(model.buffers[tensor.buffer]))
+        tensor.buffer = len(model.buffers) - 1
+    model.buffers[tensor.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
     tensor.quantization.scale = [float(scale) for scale in scales]

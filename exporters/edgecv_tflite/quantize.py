@@ -112,12 +112,14 @@ def _feeds(deployable: "Deployable", calibration: "Calibration") -> "Iterator[np
 
 
 def _run_quantizer(content: bytes, scopes: Sequence[str], feeds: "Iterator[np.ndarray[Any, Any]]") -> bytes:
-    from ai_edge_quantizer import calibrator, quantizer, recipe_manager
+    from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
 
     manager = recipe_manager.RecipeManager()
     regex = f"^(?:{'|'.join(map(re.escape, scopes))})$"
     manager.add_static_config(regex, "*", activation_num_bits=8, weight_num_bits=8)
+    # An output goes by the name of the operator that gives it, which would make it int8, too.
+    manager.add_quantization_config(".*", qtyping.TFLOperationName.OUTPUT, algorithm_key="no_quantize")
     # Reading ranges off inside the engine takes a quarter of the time of copying every tensor out of it.
     mode = calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED
     ranges = calibrator.Calibrator(content, num_threads=_THREADS, mode=mode, qsv_update_func=qsv_utils.min_max_update)

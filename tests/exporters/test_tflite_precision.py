@@ -202,6 +202,7 @@ def test_a_channel_of_nothing_but_bias_keeps_it(make: Make, pictures: tuple[Path
     made = make(deployable, "int8")
     for delegate in (True, False):
         (answer,) = made.run(photos(deployable, pictures, 1), delegate=delegate).values()
+        assert answer.dtype == np.float32
         assert answer[0, 1] == pytest.approx(5.0, abs=0.2)
 
 
