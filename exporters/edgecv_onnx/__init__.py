@@ -102,7 +102,7 @@ class OnnxExporter:
         if self.precision == "float16":
             from edgecv_onnx.half import halve
 
-            halve(graph, lowered)
+            halve(graph, lowered, source)
         layers = rename(graph, lowered)
         graph.hide(lowered.checkpoints)
         graph.bake(source.thresholds)

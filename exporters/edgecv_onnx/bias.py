@@ -9,14 +9,14 @@ Reference:
     https://arxiv.org/abs/1906.04721, section 4.2.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from edgecv_onnx.graph import Graph, attribute
 
-__all__ = ["add_biases", "correct", "weighted"]
+__all__ = ["add_biases", "correct", "maps", "weighted"]
 
 _Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -24,6 +24,11 @@ _Array = np.ndarray[Any, np.dtype[Any]]
 def weighted(graph: Graph) -> list[Any]:
     """Return the nodes whose rounding can be corrected: convolutions and dense layers with constant weights."""
     return [node for node in graph.nodes if node.op_type in ("Conv", "Gemm") and node.input[1] in graph.constants]
+
+
+def maps(layers: Iterable[Any]) -> dict[str, str]:
+    """Return the inputs of such nodes, and the operator that gives a picture's mean of each channel."""
+    return {node.input[0]: "GlobalAveragePool" if node.op_type == "Conv" else "Flatten" for node in layers}
 
 
 def add_biases(graph: Graph) -> None:

@@ -4,15 +4,22 @@ A tensor that crosses the border is cast once. Which inputs and outputs of an op
 says: a resize takes its factors in float32 only.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from edgecv.deployable import Deployable
 from edgecv.lowering import LoweredGraph
+from edgecv.verification import gather_pictures
+from edgecv_onnx.bias import maps, weighted
+from edgecv_onnx.dense import join_dense
 from edgecv_onnx.elements import element_types
 from edgecv_onnx.graph import Graph, bodies, reads
 from edgecv_onnx.parts import float_nodes
+from edgecv_onnx.ranges import observe
+from edgecv_onnx.rounding import round_weights
 
 __all__ = ["halve"]
 
@@ -23,13 +30,15 @@ _TYPED = ("Cast", "ConstantOfShape", "EyeLike", "RandomNormal", "RandomUniform")
 Places = tuple[list[int], list[int]]
 
 
-def halve(graph: Graph, lowered: LoweredGraph) -> None:
+def halve(graph: Graph, lowered: LoweredGraph, deployable: Deployable) -> None:
     """Put the network into float16, in place; inputs, outputs and checkpoints stay float32."""
+    join_dense(graph)
     for place, node in enumerate(graph.nodes):
         origin = graph.origin(node)
         graph.origins.update(dict.fromkeys(node.output, origin))
         node.name = f"node_{place}"
     floating = float_nodes(graph, lowered)
+    _round(graph, floating, deployable)
     halving = _Halving(graph, lowered)
     for node in graph.nodes:
         halving.add(node, None if node.name in floating else _half_places(node, graph, halving.kinds))
@@ -37,6 +46,16 @@ def halve(graph: Graph, lowered: LoweredGraph) -> None:
         halving.full(info.name)
     graph.nodes = halving.nodes
     graph.prune()
+
+
+def _round(graph: Graph, floating: Collection[str], deployable: Deployable) -> None:
+    """Round the weights with the means of the pictures that every export is verified on."""
+    layers = [node for node in weighted(graph) if node.name not in floating]
+    pictures = gather_pictures(deployable, None)
+    feeds = (deployable.feed(picture[None]) for picture in pictures.values)
+    key = hashlib.sha256(pictures.values.tobytes()).hexdigest()
+    observed = observe(graph, [], maps(layers), feeds, batch=deployable.batch, key=key)
+    round_weights(graph, layers, observed.means)
 
 
 class _Halving:

@@ -14,7 +14,7 @@ from edgecv.deployable import Deployable
 from edgecv.errors import ConversionError, OptionError
 from edgecv.lowering import LoweredGraph
 from edgecv.quantizable import joint_layers
-from edgecv_onnx.bias import add_biases, correct, weighted
+from edgecv_onnx.bias import add_biases, correct, maps, weighted
 from edgecv_onnx.dense import join_dense
 from edgecv_onnx.elements import element_types
 from edgecv_onnx.graph import Graph, reads, rename_tensors
@@ -56,8 +56,8 @@ def quantize(
     add_biases(graph)
     layers = weighted(graph)
     tensors = _float_tensors(graph, lowered)
-    maps = {node.input[0]: "GlobalAveragePool" if node.op_type == "Conv" else "Flatten" for node in layers}
-    observed = observe(graph, tensors, maps, deployable, calibration)
+    feeds = calibration.feeds(deployable)
+    observed = observe(graph, tensors, maps(layers), feeds, batch=deployable.batch, key=calibration.sha256)
     _check_finite(observed.ranges, lambda name: "+".join(lowered.paths(origins.get(name, ()))), deployable)
     weights = {node.name: graph.constants[node.input[1]] for node in layers}
     means = {node.name: observed.means[node.input[0]] for node in layers if node.input[0] in observed.means}

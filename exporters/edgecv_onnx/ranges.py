@@ -1,6 +1,5 @@
 """What int8 learns from real pictures: the ranges of a graph's tensors, and the mean inputs of its layers."""
 
-import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecv.calibration import Calibration
-from edgecv.deployable import Deployable
+from edgecv.artifact import hash_file
 from edgecv_onnx.graph import Graph
 from edgecv_onnx.write import write
 
@@ -37,7 +35,13 @@ _KNOWN: dict[str, Observed] = {}
 
 
 def observe(
-    graph: Graph, tensors: Sequence[str], maps: Mapping[str, str], deployable: Deployable, calibration: Calibration
+    graph: Graph,
+    tensors: Sequence[str],
+    maps: Mapping[str, str],
+    feeds: Iterable[_Array],
+    *,
+    batch: int | None,
+    key: str,
 ) -> Observed:
     """Run float tensors of a graph over the pictures, which are read one at a time.
 
@@ -46,8 +50,9 @@ def observe(
         tensors: Whose ranges are wanted.
         maps: Whose means are wanted, and what gives the mean of one picture: ``GlobalAveragePool``, or ``Flatten``
             for a tensor ``(batch, channels)``.
-        deployable: Says what the input takes.
-        calibration: The pictures.
+        feeds: What the input takes, one picture at a time.
+        batch: How many the graph takes at once; None where any number.
+        key: Stands for the pictures: the same one gives the same ``feeds``.
 
     Raises:
         PictureError: A picture cannot be read.
@@ -55,12 +60,12 @@ def observe(
     with tempfile.TemporaryDirectory(prefix="edgecv-") as folder:
         path = Path(folder) / "observing.onnx"
         write(_observing(graph, tensors, maps), path, name="observing")
-        key = _key(path, calibration)
-        if key not in _KNOWN:
-            found = _run(path, tensors, maps, _batches(calibration.feeds(deployable), deployable.batch))
+        whole = f"{hash_file(path)} {key}"
+        if whole not in _KNOWN:
+            found = _run(path, tensors, maps, _batches(feeds, batch))
             _KNOWN.clear()
-            _KNOWN[key] = found
-    return _KNOWN[key]
+            _KNOWN[whole] = found
+    return _KNOWN[whole]
 
 
 def _observing(graph: Graph, tensors: Sequence[str], maps: Mapping[str, str]) -> Graph:
@@ -82,11 +87,6 @@ def _observing(graph: Graph, tensors: Sequence[str], maps: Mapping[str, str]) ->
     observing = Graph(nodes=nodes, constants=dict(graph.constants), inputs=inputs, outputs=outputs, opset=graph.opset)
     observing.prune()
     return observing
-
-
-def _key(path: Path, calibration: Calibration) -> str:
-    with path.open("rb") as file:
-        return f"{hashlib.file_digest(file, 'sha256').hexdigest()} {calibration.sha256}"
 
 
 def _batches(feeds: Iterable[_Array], size: int | None) -> Iterator[list[_Array]]:

@@ -8,8 +8,10 @@ import numpy as np
 import onnx
 import pytest
 from edgecv_onnx import OnnxExporter
+from edgecv_onnx.graph import Graph
+from edgecv_onnx.rounding import round_weights
 from keras import layers
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import edgecv
@@ -203,6 +205,30 @@ def test_float16_is_verified(networks: Any, tmp_path: Path) -> None:
     artifact = edgecv.export(networks.deployable("separable"), to="onnx", path=tmp_path / "x.onnx", precision="float16")
     assert artifact.report is not None
     assert artifact.report.passed
+
+
+def test_rounding_to_float16_keeps_the_mean_of_a_filter() -> None:
+    random = np.random.default_rng(0)
+    kernel, bias = random.normal(size=(8, 16, 3, 3)).astype(np.float32), random.normal(size=8).astype(np.float32)
+    graph = Graph(
+        nodes=[helper.make_node("Conv", ["x", "kernel", "bias"], ["y"], name="conv")],
+        constants={"kernel": kernel, "bias": bias},
+        inputs=[],
+        outputs=[],
+        opset=13,
+    )
+    mean = random.uniform(0, 3, 16)
+
+    def moved(weights: Any) -> Any:
+        lost = (weights.astype(np.float64) - kernel).sum(axis=(2, 3)) @ mean
+        return np.abs(lost + bias.astype(np.float16).astype(np.float64) - bias)
+
+    nearest = kernel.astype(np.float16)
+    round_weights(graph, graph.nodes, {"x": mean})
+    rounded = graph.constants["kernel"]
+    np.testing.assert_array_equal(rounded, rounded.astype(np.float16).astype(np.float32))
+    assert np.max(np.abs(rounded - kernel)) < 2 * np.max(np.abs(nearest - kernel))
+    assert np.max(moved(rounded)) < 0.02 * np.max(moved(nearest))
 
 
 def test_values_beyond_float16_fail_verification(tmp_path: Path) -> None:
