@@ -124,7 +124,7 @@ def gather_page(proofs: Sequence[Proof], circumstances: Circumstances) -> Report
     return ReportPage(
         title=f"{model}: {_listed([proof.title for proof in proofs])}",
         verdict=_overall(proofs),
-        facts=_original_facts(metadata, circumstances),
+        facts=_original_facts(metadata, _compared_with(proofs, circumstances)),
         bars=_bars(proofs, circumstances.original_bytes),
         sections=tuple(_section(number, proof, share) for number, proof in enumerate(proofs)),
         command=shlex.join(circumstances.command),
@@ -204,11 +204,15 @@ def _worst_ratio(report: Report | None) -> float:
     return max(ratios, default=0.0)
 
 
-def _original_facts(metadata: Mapping[str, Any], circumstances: Circumstances) -> tuple[Fact, ...]:
+def _compared_with(proofs: Sequence[Proof], circumstances: Circumstances) -> str:
+    return circumstances.original if any(proof.report is not None for proof in proofs) else "nothing"
+
+
+def _original_facts(metadata: Mapping[str, Any], original: str) -> tuple[Fact, ...]:
     weights = metadata.get("weights") or {}
     facts = [
         Fact(name="Model", value=f"{metadata.get('model', 'unknown')}, {metadata.get('task', 'no task')}"),
-        Fact(name="Compared with", value=circumstances.original),
+        Fact(name="Compared with", value=original),
         Fact(name="Weights", value=str(weights.get("source", "unknown"))),
         Fact(name="sha256 of the weights", value=str(weights.get("sha256", "unknown")), code=True),
     ]
@@ -394,7 +398,8 @@ def _artifact_facts(proof: Proof) -> tuple[Fact, ...]:
     if written and written != edgecv.__version__:
         facts.append(Fact(name="Written by", value=f"edgecv {written}"))
     if proof.seconds:
-        facts.append(Fact(name="Export took", value=f"{proof.seconds:.1f} s, verification included"))
+        proven = ", verification included" if proof.report is not None else ""
+        facts.append(Fact(name="Export took", value=f"{proof.seconds:.1f} s{proven}"))
     return tuple(facts)
 
 

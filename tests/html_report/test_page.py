@@ -134,6 +134,7 @@ def test_what_was_not_verified_is_said(make_proof: Callable[..., Proof], circums
     page, parsed, _ = _page([make_proof(report=None, runs=())], circumstances)
     assert page.verdict.state == "unproven"
     assert "ONNX was written without being compared." in parsed.text
+    assert [fact.value for fact in page.facts if fact.name == "Compared with"] == ["nothing"]
 
 
 def test_a_report_without_any_run_is_a_page(make_proof: Callable[..., Proof], circumstances: Circumstances) -> None:
