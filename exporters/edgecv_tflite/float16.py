@@ -4,7 +4,8 @@ CPUs unpack them once, when the file is opened, and compute in float32; GPU dele
 scaling, anchors and all that follows the network keep float32: they hardly count in bytes, and boxes would move.
 
 The smallest kernels, a hundredth of all values, keep float32, too: in EfficientNet-Lite0 the depthwise ones of the
-first blocks alone made 6/7 of the error of the logits (1.05e-2 of the largest, 1.5e-3 without them). So does the first.
+first blocks alone made 6/7 of the error of the logits (1.05e-2 of the largest, 1.5e-3 without them). The
+first kernel does, too: it holds the picture's scaling, which rounds even weights that were half before.
 """
 
 import math
@@ -56,7 +57,6 @@ def _kernels(schema: Any, model: Any, names: "Names") -> list[int]:
     outside_buffers = {graph.tensors[index].buffer for index in outside}
     kernels = [index for index in sorted(inside - outside) if _is_kernel(schema, model, index, outside_buffers)]
     read = [index for operator in graph.operators for index in operator.inputs if index in kernels]
-    # The first holds the picture's scaling, too: weights that were half before are no more.
     return [index for index in kernels if index != read[0] or len(kernels) == 1]
 
 
