@@ -69,7 +69,7 @@ def check_max_drop(max_drop: float) -> None:
     Raises:
         OptionError: It is not between 0 and 1.
     """
-    if not (0 < max_drop < 1):
+    if not (0 < max_drop < 1 and math.isfinite(2 / max_drop)):  # the smallest numbers need endless pictures
         raise OptionError(f"max-drop must be above 0 and below 1, got {max_drop:g}: 0.02 is two points of 100.")
 
 

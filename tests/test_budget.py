@@ -330,6 +330,7 @@ def test_noise_is_refused_unless_it_is_wanted(tmp_path: Path) -> None:
         (-0.1, "max-drop must be above 0 and below 1, got -0.1: 0.02 is two points of 100."),
         (1.0, "max-drop must be above 0 and below 1, got 1: 0.02 is two points of 100."),
         (float("nan"), "max-drop must be above 0 and below 1, got nan: 0.02 is two points of 100."),
+        (1e-320, "max-drop must be above 0 and below 1, got 9.99989e-321: 0.02 is two points of 100."),
         (
             0.02,
             "max-drop 0.02 needs 100 pictures to judge on, and there are 20. "
