@@ -13,6 +13,7 @@ import numpy as np
 import edgecv
 from edgecv.comparison import TOLERANCES
 from edgecv.errors import OptionError
+from edgecv.html_report.answers import short
 from edgecv.html_report.charts import number, on_decades, readable
 from edgecv.html_report.elements import BINS_A_DECADE, FIRST, LAST, ElementErrors, element_errors
 from edgecv.html_report.findings import bisection_finding, budget_finding, gather_layers
@@ -231,7 +232,7 @@ def _tensor(info: Mapping[str, Any]) -> str:
 
 
 def _few_labels(labels: Sequence[Any]) -> str:
-    few = ", ".join(str(label) for label in labels[:4])
+    few = ", ".join(short(str(label)) for label in labels[:4])
     return few if len(labels) <= 4 else f"{few} and {len(labels) - 4:,} more"
 
 
