@@ -203,6 +203,8 @@ class _Scalings:
         document = runtime_of(self._artifact)[1].read_metadata(self._artifact)["preprocess"]
         stated = Preprocess.from_json(document)
         for scaling in (stated, own, *STYLES.values()):
+            if self._original.channels != 3 and 3 in (len(scaling.mean), len(scaling.scale)):
+                continue
             for order in ("rgb", "bgr") if self._original.channels == 3 else ("rgb",):
                 other = dataclasses.replace(scaling, order=order, fit=own.fit)
                 if (other.order, other.mean, other.scale) != (own.order, own.mean, own.scale):

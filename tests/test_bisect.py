@@ -141,6 +141,24 @@ def test_another_scaling_is_named(form: str, networks: Any, tmp_path: Path) -> N
     assert "stem" in found.found.group
 
 
+def test_another_scaling_of_a_luminance_network_is_named(networks: Any, tmp_path: Path) -> None:
+    path = tmp_path / "faulty.onnx"
+    edgecv.export(networks.deployable("lenet5", preprocess="0-1"), to="onnx", path=path, verify=False)
+    original = networks.deployable("lenet5", preprocess="tf")
+    found = bisect(path, original, verify(path, against=original, go_on=True))
+    assert found.verdict == "scaling"
+
+
+def test_another_network_of_one_channel_differs_from_its_first_layer(tmp_path: Path) -> None:
+    path = tmp_path / "other.onnx"
+    edgecv.export(edgecv.deploy(edgecv.build("lenet5", weights="random")), to="onnx", path=path, verify=False)
+    original = edgecv.deploy(edgecv.build("lenet5", weights="random", seed=1))
+    found = bisect(path, original, verify(path, against=original, go_on=True))
+    assert found.verdict == "layer"
+    assert found.found is not None
+    assert found.found.before == 0
+
+
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", ["lenet5", "residual", "multilabel", "two_outputs", "localiser", "segmenter"])
 def test_every_layer_of_a_sound_artifact_is_right(name: str, form: str, networks: Any, tmp_path: Path) -> None:
