@@ -93,19 +93,8 @@ def _compare(head: Head, name: str, before: Array, after: Array, scales: Mapping
 def _bare(head: Head, name: str, values: Array) -> Array:
     """Return an output ``(pictures, …)`` without its activation, flat; of a softmax's logits the mean is taken off."""
     flat = values.reshape(len(values), -1)
-    activation = _activation(head, name)
+    activation = head.activation_of(name)
     bare = take_off(flat, activation)
     if activation == "softmax" and head.task == "classification" and head.top_k is None:
         bare = bare - np.mean(bare, axis=1, keepdims=True)
     return bare
-
-
-def _activation(head: Head, name: str) -> str:
-    """Return what an output went through last."""
-    if head.segmentation is not None:
-        return head.segmentation.activation if name == CHECKPOINT else "none"
-    if head.task == "detection":
-        return head.score_activation if name in ("scores", CHECKPOINTS[1]) else "none"
-    if head.task == "localisation":
-        return {"box": "none", "objectness": "sigmoid"}.get(name, head.activation)
-    return head.activation

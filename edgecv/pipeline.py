@@ -276,6 +276,8 @@ def _budget(
     if pictures is None and own is not None:
         pictures = calibration_pictures(own)
     if pictures is None:
+        for name in (name for name, value in {"max_drop": max_drop, "data": data}.items() if value is not None):
+            raise OptionError(f"{name} needs pictures to calibrate on, and there are none. Give calibration.")
         return None
     labelled = open_labelled(str(data)) if isinstance(data, str | Path) else data
     return make_budget(deployable, pictures, max_drop=max_drop, data=labelled)

@@ -149,7 +149,7 @@ def _bare(head: "Head", name: str, original: Array, artifact: Array) -> tuple[Ar
 
     Of a softmax's logits the mean is taken off, of each picture or, where there are several, of each anchor or pixel.
     """
-    activation = _activation(head, name)
+    activation = head.activation_of(name)
     groups = original.shape[-1] if original.ndim > 2 and activation == "softmax" else None
     a, b = (values.reshape(len(values), -1) for values in (original, artifact))
     if groups is not None:
@@ -163,17 +163,6 @@ def _bare(head: "Head", name: str, original: Array, artifact: Array) -> tuple[Ar
 def _centred(values: Array, groups: int) -> Array:
     split = values.reshape(len(values), -1, groups)
     return np.asarray((split - split.mean(axis=2, keepdims=True)).reshape(values.shape))
-
-
-def _activation(head: "Head", name: str) -> str:
-    """Return what an output went through last."""
-    if head.segmentation is not None:
-        return head.segmentation.activation if name == CHECKPOINT else "none"
-    if head.task == "detection":
-        return head.score_activation if name in ("scores", CHECKPOINTS[1]) else "none"
-    if head.task == "localisation":
-        return {"box": "none", "objectness": "sigmoid"}.get(name, head.activation)
-    return head.activation
 
 
 def _distance(a: Array, b: Array) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgecv.artifact import Artifact
 from edgecv.comparison import TOLERANCES, Comparison, compare, compare_top_k, match_boxes
+from edgecv.detection import CHECKPOINTS
 from edgecv.detection_proof import compare_anchors, compare_detections
 from edgecv.errors import DigestError, OptionError
 from edgecv.localisation import LOCALISATIONS
@@ -27,7 +28,7 @@ from edgecv.report import Check, Report
 from edgecv.resize import GraphResize
 from edgecv.runtime import Arrays, Runner, Runtime
 from edgecv.runtimes.container import damaged
-from edgecv.segmentation import SegmentationHead
+from edgecv.segmentation import CHECKPOINT, SegmentationHead
 from edgecv.segmentation_proof import compare_segmentation
 from edgecv.session import runtime_of
 
@@ -103,6 +104,16 @@ class Head:
             segmentation=SegmentationHead.from_json(segmentation) if segmentation else None,
             resize=GraphResize(mode=graph_resize["mode"]) if graph_resize else None,
         )
+
+    def activation_of(self, name: str) -> str:
+        """Return what an output or checkpoint went through last."""
+        if self.segmentation is not None:
+            return self.segmentation.activation if name == CHECKPOINT else "none"
+        if self.task == "detection":
+            return self.score_activation if name in ("scores", CHECKPOINTS[1]) else "none"
+        if self.task == "localisation":
+            return {"box": "none", "objectness": "sigmoid"}.get(name, self.activation)
+        return self.activation
 
 
 def verify(

@@ -1,6 +1,7 @@
 """The accuracy budget: what is given back to float, how it is searched for, and what is refused."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -321,6 +322,13 @@ def test_noise_is_refused_unless_it_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match=message):
         calibration_pictures(tmp_path)
     assert calibration_pictures(tmp_path, noise=True).calibration.paths == (file,)
+
+
+def test_a_budget_without_pictures_to_calibrate_on_is_refused(deployable: Deployable, tmp_path: Path) -> None:
+    message = "max_drop needs pictures to calibrate on, and there are none. Give calibration."
+    with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
+        edgecv.export(deployable, to=Stub(content=b""), path=tmp_path / "x.onnx", max_drop=0.1)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
