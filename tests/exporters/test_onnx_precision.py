@@ -19,6 +19,7 @@ from edgecv.artifact import Artifact
 from edgecv.calibration import Calibration
 from edgecv.deployable import Deployable
 from edgecv.errors import ConversionError, OptionError, VerificationError
+from edgecv.photos import shipped_photos
 from edgecv.quantizable import refuse_quantised
 from edgecv.runtimes.onnxruntime import OnnxRuntime
 
@@ -294,3 +295,39 @@ def test_options_of_the_graph_work_in_every_precision(
     assert {name: (values.shape, values.dtype) for name, values in given.items()} == {
         name: (values.shape, values.dtype) for name, values in wanted.items()
     }
+
+
+@pytest.mark.slow
+def test_convolutions_that_give_boxes_and_scores_in_one_tensor_stay_float(
+    calibration: Calibration, tmp_path: Path
+) -> None:
+    deployable = edgecv.deploy(edgecv.build("yolo_v3_tiny", weights="random", input_size=(96, 96)))
+    model, _ = write(deployable, tmp_path / "x.onnx", "int8", calibration=calibration)
+    made = producers(model)
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    heads = {node.name for node in convolutions if node.input[1] not in made}
+    assert heads == {"head32_output/Conv", "head16_output/Conv"}
+    assert len(convolutions) == 13  # Redmon and Farhadi's yolov3-tiny.cfg
+
+
+@pytest.mark.slow
+def test_efficientnet_lite0_keeps_its_answers_in_three_tenths_of_the_bytes(tmp_path: Path) -> None:
+    deployable = edgecv.deploy(edgecv.build("efficientnet_lite0"))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, pixels in shipped_photos().items():
+        Image.fromarray(pixels).save(photos / f"{name}.png")
+    calibration = Calibration(paths=tuple(sorted(photos.iterdir())))
+    _, full = write(deployable, tmp_path / "float32.onnx", "float32")
+    _, half = write(deployable, tmp_path / "float16.onnx", "float16")
+    _, small = write(deployable, tmp_path / "int8.onnx", "int8", calibration=calibration)
+    assert small.nbytes <= 0.30 * full.nbytes
+    assert half.nbytes <= 0.51 * full.nbytes
+    images = pictures(deployable, calibration)[2:]  # without the black and the white one
+    wanted, after16, after8 = (
+        np.concatenate([OnnxRuntime().open(each.path).run({"image": image[None]})["probabilities"] for image in images])
+        for each in (full, half, small)
+    )
+    np.testing.assert_array_equal(after16.argmax(1), wanted.argmax(1))
+    assert np.sum(after8.argmax(1) == wanted.argmax(1)) >= len(images) - 1
+    assert np.max(np.abs(after8 - wanted)) < 0.25
