@@ -101,6 +101,8 @@ class Report:
     def summary(self) -> str:
         """Say in one line how it ended."""
         check = self.worst
+        if not check.images:  # nothing was run
+            return check.problem
         where = f"{check.output!r} on {check.worst} ({check.runtime}, {check.device}, batch {check.batch})"
         if self.passed:
             return f"verified: largest relative difference {check.relative_diff:.1e} (at most {check.tolerance:.0e})"
