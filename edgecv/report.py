@@ -7,6 +7,9 @@ from typing import Any
 
 __all__ = ["Check", "Report"]
 
+# From here on a tolerance reads better without an exponent: those of int8 do.
+_PLAIN = 0.01
+
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
@@ -85,9 +88,9 @@ class Report:
 
     @property
     def worst(self) -> Check:
-        """The failed check that differs most, or of the passed ones where none failed."""
+        """The failed check that differs most, beside its tolerance, or of the passed ones where none failed."""
         failed = [check for check in self.checks if not check.passed] or list(self.checks)
-        return max(failed, key=lambda check: check.relative_diff)
+        return max(failed, key=lambda check: check.relative_diff / check.tolerance if check.tolerance else math.inf)
 
     def to_json(self) -> dict[str, Any]:
         """Return the form of ``verify --json``."""
@@ -105,7 +108,9 @@ class Report:
             return check.problem
         where = f"{check.output!r} on {check.worst} ({check.runtime}, {check.device}, batch {check.batch})"
         if self.passed:
-            return f"verified: largest relative difference {check.relative_diff:.1e} (at most {check.tolerance:.0e})"
+            most = f"{check.tolerance:.0e}" if check.tolerance < _PLAIN else f"{check.tolerance:g}"
+            found = f"{check.relative_diff:.1e}" if check.tolerance < _PLAIN else f"{check.relative_diff:.2f}"
+            return f"verified: largest relative difference {found} (at most {most})"
         return f"{check.problem}: {where}"
 
 
