@@ -81,7 +81,7 @@ def test_yolo_learns_at_several_sizes_with_anchors_of_the_data(scenes_data: Path
         architecture="yolo_v3_tiny",
         data=str(scenes_data),
         input_size=_SIZE,
-        epochs=8,
+        epochs=12,
         batch=8,
         warmup=1,
         multi_scale=(64, 128),
