@@ -162,10 +162,12 @@ def test_another_network_of_one_channel_differs_from_its_first_layer(tmp_path: P
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", ["lenet5", "residual", "multilabel", "two_outputs", "localiser", "segmenter"])
-def test_every_layer_of_a_sound_artifact_is_right(name: str, form: str, networks: Any, tmp_path: Path) -> None:
+def test_every_layer_of_a_sound_artifact_is_right(
+    name: str, form: str, networks: Any, photos: list[Path], tmp_path: Path
+) -> None:
     deployable = networks.deployable(name)
     artifact = edgecv.export(deployable, to=form, path=tmp_path / f"sound.{form}", verify=False)
-    found = bisect(artifact.path, deployable, PASSED)
+    found = bisect(artifact.path, deployable, PASSED, images=photos)
     assert found.wrong == frozenset()
     compared = {path for layer in found.layers for path in layer.group}
     no_tensor = (r"image", r"pad", r"flatten.*", r"up")  # ONNX loses the name of a resize
@@ -177,18 +179,20 @@ def test_every_layer_of_a_sound_artifact_is_right(name: str, form: str, networks
 @pytest.mark.parametrize(
     "options", [{"batch": 0}, {"batch": 3}, {"input_dtype": "float32"}, {"resize": "letterbox"}], ids=str
 )
-def test_however_pictures_go_in(form: str, options: dict[str, Any], networks: Any, tmp_path: Path) -> None:
+def test_however_pictures_go_in(
+    form: str, options: dict[str, Any], networks: Any, photos: list[Path], tmp_path: Path
+) -> None:
     if options.get("batch") == 0:
         options = {"batch": None}
     deployable = networks.deployable("residual", **options)
     artifact = edgecv.export(deployable, to=form, path=tmp_path / f"sound.{form}", verify=False)
-    found = bisect(artifact.path, deployable, PASSED)
+    found = bisect(artifact.path, deployable, PASSED, images=photos)
     assert found.wrong == frozenset()
     assert [layer.layer for layer in found.layers][-1] == "head"
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_nested_models_and_shared_layers_are_compared(form: str, tmp_path: Path) -> None:
+def test_nested_models_and_shared_layers_are_compared(form: str, photos: list[Path], tmp_path: Path) -> None:
     import keras
     from keras import layers
 
@@ -202,7 +206,7 @@ def test_nested_models_and_shared_layers_are_compared(form: str, tmp_path: Path)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     deployable = edgecv.deploy(keras.Model(image, layers.Dense(3, name="head")(x), name="nested"), preprocess="tf")
     artifact = edgecv.export(deployable, to=form, path=tmp_path / f"sound.{form}", verify=False)
-    found = bisect(artifact.path, deployable, PASSED)
+    found = bisect(artifact.path, deployable, PASSED, images=photos)
     assert found.wrong == frozenset()
     assert {"stem", "shared", "block/conv", "block/add", "pool", "head"} <= {layer.layer for layer in found.layers}
 
