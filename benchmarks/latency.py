@@ -1,61 +1,73 @@
-"""Latency of exported ONNX files beside Keras' own export, over all architectures: `python benchmarks/latency.py`.
+"""Latency of exported float32 files beside what other tools make of the same network: `python benchmarks/latency.py`.
 
-All sessions live in one process, ONNX Runtime's spinning is off, and they run in turn. The peer's file is opened
-twice: its ratio to itself is the control. A loss is where the 95 % interval of the ratio lies above the larger of
-1.03 and the control's spread; below 1 ms, where the difference is also above 20 µs. Files are kept in `--folder`,
-so that an interrupted run goes on where it stopped.
+All architectures, random weights, in both formats. The peers of ONNX are Keras' own export, tf2onnx alone, and Keras'
+export after onnxslim and after ONNX Runtime's offline optimisation; those of TFLite are Keras' own export and
+TensorFlow's plain converter. onnxslim is needed for this script alone: `pip install onnxslim`.
 
-Each network is exported in a process of its own, which is stopped above `--memory`: Keras' export of VGG-16 takes
-more than 15 GB. Without the peer's file the row has edgecv's times alone. A detector is the network without its
-decoder, as the peer exports it.
+All files of a network live in one process, ONNX Runtime's spinning is off, and they run in turn. A first look finds the
+fastest peer; that one is opened twice, so that its ratio to itself is the control. A loss is where the 95 % interval of
+the ratio lies above the larger of 1.03 and the control's spread; below 1 ms, where the difference is also above 20 µs.
+Each loss is explained by the engines' profiles: the operator that takes the most more time in edgecv's file.
+
+Each file is made in a process of its own, which is stopped above `--memory`: Keras' export of VGG-16 takes more than
+15 GB. Without any peer's file the row has edgecv's times alone. A detector is the network without its decoder, as peers
+export it. Files and finished rows are kept in `--folder`: an interrupted run goes on where it stopped.
 """
 
 import argparse
+import collections
+import functools
+import importlib
+import json
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import Contender, comparison, onnx_session, timed_rounds, write_csv
+from measuring import Contender, comparison, onnx_session, open_tflite, timed_rounds, update_csv
 
 import edgecv
 from edgecv.deployable import InputType
+from edgecv.files import replace_whole
+from edgecv.timing import time_in_turn
 
-_SESSIONS = ("edgecv", "keras", "keras again", "edgecv uint8")
-
-
-def _paths(name: str, folder: Path) -> dict[str, Path]:
-    return {
-        "edgecv": folder / f"{name}.float32.onnx",
-        "edgecv uint8": folder / f"{name}.uint8.onnx",
-        "keras": folder / f"{name}.keras.onnx",
-    }
+# The first of a format starts from the network, others possibly from its file.
+_PEERS = {"onnx": ("keras", "tf2onnx", "onnxslim", "ort"), "tflite": ("keras", "converter")}
+_OURS: dict[str, InputType] = {"edgecv": "float32", "edgecv uint8": "uint8"}
+_LOOK_SECONDS = 4.0
+_NOTHING_COMPARED = ("ratio", "ratio_low", "ratio_high", "peer_to_itself", "control_spread", "loss", "explained")
 
 
-def _files(name: str, folder: Path, memory: float) -> dict[str, Path]:
-    """Return the files of the sessions, exported where they are not there; without the peer's where that failed."""
-    files = _paths(name, folder)
-    failed = files["keras"].with_suffix(".failed")
-    wanted = [path for what, path in files.items() if what != "keras" or not failed.exists()]
-    if not all(path.exists() for path in wanted):
-        problem = _export_apart(name, folder, memory)
-        if not files["edgecv uint8"].exists():
-            raise SystemExit(f"{name} was not exported: {problem}")
-        if problem:
-            failed.write_text(problem)
-    if not files["keras"].exists():
-        del files["keras"]
-        return files
-    return {**files, "keras again": files["keras"]}
+def _path(name: str, what: str, form: str, folder: Path) -> Path:
+    return folder / f"{name}.{what.replace(' ', '_')}.{form}"
 
 
-def _export_apart(name: str, folder: Path, memory: float) -> str:
-    """Export in a process of its own; return what went wrong, or nothing."""
-    command = [sys.executable, __file__, "--export", name, "--folder", str(folder)]
-    process = subprocess.Popen(command)
+def _files(name: str, form: str, folder: Path, memory: float) -> dict[str, Path]:
+    """Return the files by maker, made where they are not there; what failed once is not tried again."""
+    files = {}
+    for what in (*_OURS, *_PEERS[form]):
+        path = _path(name, what, form, folder)
+        failed = path.with_suffix(".failed")
+        if not path.exists() and not failed.exists():
+            problem = _make_apart(name, what, form, folder, memory)
+            if problem and what in _OURS:
+                raise SystemExit(f"{name} was not exported to {form}: {problem}")
+            if problem:
+                failed.write_text(problem)
+        if path.exists():
+            files[what] = path
+    return files
+
+
+def _make_apart(name: str, what: str, form: str, folder: Path, memory: float) -> str:
+    """Make a file in a process of its own; return what went wrong, or nothing."""
+    print(f"making {name}, {what}, {form}", file=sys.stderr)
+    command = [sys.executable, __file__, "--make", name, what, form, "--folder", str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     while process.poll() is None:
         try:
             status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
@@ -70,97 +82,207 @@ def _export_apart(name: str, folder: Path, memory: float) -> str:
     return f"exit {process.returncode}" if process.returncode else ""
 
 
-def _export(name: str, files: dict[str, Path]) -> None:
+def _make(name: str, what: str, form: str, folder: Path) -> None:
+    path = _path(name, what, form, folder)
+    if what in ("onnxslim", "ort"):
+        source = _path(name, "keras", form, folder)
+        with replace_whole(path) as temporary:
+            (_slim if what == "onnxslim" else _optimise_offline)(source, temporary)
+        return
+    network, scaling = _network(name)
+    if what in _OURS:
+        original = edgecv.deploy(network, preprocess=scaling, input_dtype=_OURS[what])
+        edgecv.export(original, to=form, path=path, verify=False)
+        return
+    # Keras' export wants a network that was called.
+    network(np.zeros((1, *network.input_shape[1:]), np.float32))
+    with replace_whole(path) as temporary:
+        if what == "keras":
+            file = temporary.with_suffix(path.suffix)  # by which LiteRT's export goes
+            network.export(str(file), format="onnx" if form == "onnx" else "litert", verbose=False)
+            file.replace(temporary)
+        elif what == "tf2onnx":
+            _convert_by_tf2onnx(network, temporary)
+        else:
+            _convert_plainly(network, temporary)
+
+
+def _network(name: str) -> tuple[Any, Any]:
+    """Return a network of random weights, without its decoder, and the scaling that it takes."""
     import keras
 
-    from edgecv.files import replace_whole
-    from edgecv.quiet import quiet_frameworks
-
-    print(f"exporting {name}", file=sys.stderr)
     built = edgecv.build(name, weights="random")
-    scaling = built.edgecv_info.preprocess
+    info = built.edgecv_info
     # A new model knows nothing of a decoder.
-    network = keras.Model(built.inputs, built.outputs, name=name) if built.edgecv_info.decoder else built
-    inputs: dict[str, InputType] = {"edgecv": "float32", "edgecv uint8": "uint8"}
-    for what, dtype in inputs.items():
-        if not files[what].exists():
-            original = edgecv.deploy(network, preprocess=scaling, input_dtype=dtype)
-            edgecv.export(original, to="onnx", path=files[what], verify=False)
-    if not files["keras"].exists() and not files["keras"].with_suffix(".failed").exists():
-        with quiet_frameworks(), replace_whole(files["keras"]) as temporary:
-            network(np.zeros((1, *network.input_shape[1:]), np.float32))
-            network.export(str(temporary), format="onnx", verbose=False)
+    network = keras.Model(built.inputs, built.outputs, name=name) if info.decoder else built
+    return network, info.preprocess
 
 
-def _feed(session: Any) -> dict[str, Any]:
-    """Return a picture for the first input, and ones for any other.
+def _convert_by_tf2onnx(network: Any, path: Path) -> None:
+    import tensorflow as tf
+    import tf2onnx
 
-    Keras' export of EfficientNet-B0 turns two captured constants into inputs that the caller must give.
-    """
-    given, *others = session.get_inputs()
-    shape = [side if isinstance(side, int) else 1 for side in given.shape]
-    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    feed = {given.name: pixels if given.type == "tensor(uint8)" else pixels.astype(np.float32)}
-    return feed | {other.name: np.ones(other.shape, np.float32) for other in others}
+    signature = [tf.TensorSpec((1, *network.input_shape[1:]), tf.float32, name="image")]
+    call = tf.function(lambda image: network(image, training=False), input_signature=signature)
+    tf2onnx.convert.from_function(call, input_signature=signature, opset=18, output_path=str(path))
 
 
-def _rounds(files: dict[str, Path], threads: int, rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Return the median milliseconds of each session in each round."""
-    contenders: dict[str, Contender] = {what: _contender(files[what], threads) for what in _SESSIONS if what in files}
-    return timed_rounds(contenders, rounds=rounds, seconds=seconds)
+def _convert_plainly(network: Any, path: Path) -> None:
+    import tensorflow as tf
+
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(network).convert())
+
+
+def _slim(source: Path, path: Path) -> None:
+    import onnx
+
+    onnxslim = importlib.import_module("onnxslim")  # of no extra: type checkers do not have it
+    onnx.save(onnxslim.slim(str(source)), str(path))
+
+
+def _optimise_offline(source: Path, path: Path) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.optimized_model_filepath = str(path)
+    onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
 
 
 def _contender(path: Path, threads: int) -> Contender:
+    """Open a file; what is returned runs it on a picture, and on ones for any other input.
+
+    Keras' export of EfficientNet-B0 to ONNX turns two captured constants into inputs that the caller must give.
+    """
+    if path.suffix == ".tflite":
+        run, arrays = open_tflite(path, threads), _tflite_arrays(path)
+        return lambda _: run(*arrays)
     session = onnx_session(path, threads)
-    feed = _feed(session)
+    given, *others = session.get_inputs()
+    shape = [side if isinstance(side, int) else 1 for side in given.shape]
+    feed = {given.name: _picture(shape, np.uint8 if given.type == "tensor(uint8)" else np.float32)}
+    feed |= {other.name: np.ones(other.shape, np.float32) for other in others}
     return lambda _: session.run(None, feed)
 
 
-def _row(name: str, threads: int, medians: dict[str, list[float]]) -> dict[str, Any]:
-    times = {what: statistics.median(values) for what, values in medians.items()}
-    row: dict[str, Any] = {
-        "network": name,
-        "threads": threads,
-        "edgecv_ms": round(times["edgecv"], 3),
-        "keras_ms": round(times["keras"], 3) if "keras" in times else None,
-        "edgecv_uint8_ms": round(times["edgecv uint8"], 3),
-        "rounds": len(medians["edgecv"]),
-    }
-    compared = dict.fromkeys(("ratio", "ratio_low", "ratio_high", "peer_to_itself", "control_spread"))
-    if "keras" not in times:
-        return {**row, **compared, "loss": None}
-    figures = comparison(medians["edgecv"], medians["keras"], medians["keras again"])
+def _tflite_arrays(path: Path) -> list[Any]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    details = Interpreter(str(path)).get_input_details()
+    return [_picture(each["shape"], each["dtype"]) for each in details]
+
+
+def _picture(shape: Any, dtype: Any) -> Any:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8).astype(dtype)
+
+
+def _measure(name: str, form: str, threads: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Return a row, measured where an earlier run has not."""
+    kept: Path = options.folder / f"{name}-{form}-{threads}.json"
+    if not kept.exists():
+        files = _files(name, form, options.folder, options.memory)
+        kept.write_text(json.dumps(_row(name, files, form, threads, options)))
+    row: dict[str, Any] = json.loads(kept.read_text())
+    return row
+
+
+def _row(name: str, files: Mapping[str, Path], form: str, threads: int, options: argparse.Namespace) -> dict[str, Any]:
+    opened = {what: _contender(path, threads) for what, path in files.items()}
+    look = time_in_turn({what: functools.partial(run, 0) for what, run in opened.items()}, seconds=_LOOK_SECONDS)
+    times = {what: timing.p50_ms for what, timing in look.items()}
+    best = min((what for what in _PEERS[form] if what in times), key=times.__getitem__, default=None)
+    timed = {what: opened[what] for what in _OURS}
+    if best is not None:
+        timed |= {best: opened[best], "again": _contender(files[best], threads)}
+    medians = timed_rounds(timed, rounds=options.rounds, seconds=options.seconds)
+    times |= {what: statistics.median(values) for what, values in medians.items()}
+    row: dict[str, Any] = {"network": name, "threads": threads, "edgecv_ms": round(times["edgecv"], 3)}
+    row |= {f"{what}_ms": round(times[what], 3) if what in times else None for what in _PEERS[form]}
+    row |= {"edgecv_uint8_ms": round(times["edgecv uint8"], 3), "best_peer": best, "rounds": options.rounds}
+    if best is None:
+        return {**row, **dict.fromkeys(_NOTHING_COMPARED)}
+    figures = comparison(medians["edgecv"], medians[best], medians["again"])
     above = figures["ratio_low"] > max(1.03, figures["control_spread"])
-    matters = times["keras"] >= 1 or times["edgecv"] - times["keras"] > 0.02
-    return {**row, **figures, "loss": above and matters}
+    loss = above and (times[best] >= 1 or times["edgecv"] - times[best] > 0.02)
+    explained = _explain(files["edgecv"], files[best], threads) if loss else ""
+    return {**row, **figures, "loss": loss, "explained": explained}
+
+
+def _explain(ours: Path, peer: Path, threads: int) -> str:
+    """Name the operator that takes the most more time in edgecv's file than in the peer's."""
+    sums = [_profile_apart(path, threads) for path in (ours, peer)]
+    if not all(sums):
+        return "no profile"
+    more = {op: sums[0].get(op, 0.0) - sums[1].get(op, 0.0) for op in {**sums[0], **sums[1]}}
+    op = max(more, key=more.__getitem__)
+    return f"{op}: {sums[0].get(op, 0.0):.3f} ms against {sums[1].get(op, 0.0):.3f}"
+
+
+def _profile_apart(path: Path, threads: int) -> dict[str, float]:
+    """Return the milliseconds of a run by operator; the engine's profiler may end its process."""
+    command = [sys.executable, __file__, "--profile", str(path), "--threads", str(threads)]
+    result = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return json.loads(result.stdout.splitlines()[-1]) if result.returncode == 0 and result.stdout else {}
+
+
+def _profile(path: Path, threads: int) -> None:
+    from edgecv.session import runtime_of
+
+    runtime: Any = runtime_of(path)[1]
+    if path.suffix == ".tflite":
+        names = {each.name: None for each in runtime.open(path).inputs}
+        feeds = dict(zip(names, _tflite_arrays(path), strict=True))
+    else:
+        given, *others = onnx_session(path, 1).get_inputs()
+        shape = [side if isinstance(side, int) else 1 for side in given.shape]
+        feeds = {
+            given.name: _picture(shape, np.float32),
+            **{each.name: np.ones(each.shape, np.float32) for each in others},
+        }
+    sums: dict[str, float] = collections.defaultdict(float)
+    for node in runtime.profile(path, feeds, device="cpu", threads=threads, seconds=4.0) or ():
+        sums[node.op] += node.milliseconds
+    print(json.dumps(sums))
+
+
+def _summary(rows: list[dict[str, Any]], form: str) -> None:
+    for threads in (1, 2):
+        ratios = [row["ratio"] for row in rows if row["threads"] == threads and row["ratio"] is not None]
+        losses = [row["network"] for row in rows if row["threads"] == threads and row["loss"]]
+        if ratios:
+            mean = statistics.geometric_mean(ratios)
+            print(f"{form}, {threads} threads: geometric mean {mean:.3f} of {len(ratios)}, losses: {losses or 'none'}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="Default: all architectures.")
+    parser.add_argument("--only", action="append", metavar="NETWORK", help="Repeatable. Default: all architectures.")
+    parser.add_argument("--formats", nargs="+", choices=_PEERS, default=list(_PEERS))
     parser.add_argument("--folder", type=Path, default=Path("build/latency"))
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--seconds", type=float, default=10.0, help="Per network and number of threads.")
-    parser.add_argument("--memory", type=float, default=16.0, help="GiB that an export may take.")
-    parser.add_argument("--export", help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=10.0, help="Per network, format and number of threads.")
+    parser.add_argument("--memory", type=float, default=16.0, help="GiB that making a file may take.")
+    parser.add_argument("--make", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--profile", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    if options.export:
-        _export(options.export, _paths(options.export, options.folder))
+    if options.make:
+        name, what, form = options.make
+        _make(name, what, form, options.folder)
         return
-    rows = []
-    for name in options.names or edgecv.architecture_names():
-        files = _files(name, options.folder, options.memory)
-        for threads in (1, 2):
-            rows.append(_row(name, threads, _rounds(files, threads, options.rounds, options.seconds)))
-            print(rows[-1], flush=True)
-    for threads in (1, 2):
-        ratios = [row["ratio"] for row in rows if row["threads"] == threads and row["ratio"] is not None]
-        if ratios:
-            mean = statistics.geometric_mean(ratios)
-            print(f"{threads} threads: geometric mean {mean:.3f} of {len(ratios)} networks")
-    if not options.names:
-        write_csv(Path(__file__).with_suffix(".csv"), rows)
+    if options.profile:
+        _profile(options.profile, options.threads)
+        return
+    for form in options.formats:
+        rows = []
+        for name in options.only or edgecv.architecture_names():
+            for threads in (1, 2):
+                rows.append(_measure(name, form, threads, options))
+                print(rows[-1], flush=True)
+            update_csv(Path(__file__).with_name(f"latency_{form}.csv"), rows[-2:], ("network", "threads"))
+        _summary(rows, form)
 
 
 if __name__ == "__main__":

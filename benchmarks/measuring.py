@@ -62,7 +62,7 @@ class Ratio:
     @property
     def spread(self) -> float:
         """How far the interval reaches from 1, as a factor."""
-        return max(self.high, 1 / self.low)
+        return max(self.high, 1 / self.low if self.low else math.inf)
 
 
 def compare_rounds(times: Sequence[float], peer: Sequence[float]) -> Ratio:
