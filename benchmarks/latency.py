@@ -231,6 +231,7 @@ def _profile(path: Path, threads: int) -> None:
 
     runtime: Any = runtime_of(path)[1]
     if path.suffix == ".tflite":
+        path = _of_one_picture(path)
         names = {each.name: None for each in runtime.open(path).inputs}
         feeds = dict(zip(names, _tflite_arrays(path), strict=True))
     else:
@@ -244,6 +245,20 @@ def _profile(path: Path, threads: int) -> None:
     for node in runtime.profile(path, feeds, device="cpu", threads=threads, seconds=4.0) or ():
         sums[node.op] += node.milliseconds
     print(json.dumps(sums))
+
+
+def _of_one_picture(path: Path) -> Path:
+    """Return a file without the dynamic batch of Keras' exports, for which LiteRT has no profile."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(path))
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            tensor.shapeSignature = None
+    static = path.with_suffix(".static.tflite")
+    with replace_whole(static) as temporary:
+        flatbuffer_utils.write_model(model, str(temporary))
+    return static
 
 
 def _summary(rows: list[dict[str, Any]], form: str) -> None:
