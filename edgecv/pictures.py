@@ -38,6 +38,8 @@ Places = np.ndarray[Any, np.dtype[np.int64]]
 
 # Formats that Pillow decodes by itself; EPS, for one, would start another program.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+# Of these, Pillow has the decoders at hand without loading all that it has.
+_COMMON_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM")
 PICTURE_SUFFIXES = frozenset(
     ".avif .bmp .gif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()  # noqa: SIM905
 )
@@ -216,7 +218,7 @@ def read_picture(path: str | Path) -> Picture:
         # Pillow warns of damaged EXIF data and of large pictures that it opens all the same.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=picture_formats()) as image:
+            with _opened(path) as image:
                 _mend_transparency(image, source)
                 image.load()
                 return Picture(_rgb(_upright(image), source), source)
@@ -364,6 +366,14 @@ def _pictures_in(folder: Path, source: str) -> list[str]:
 
 def _visible(file: Path) -> bool:
     return file.is_file() and not file.name.startswith(".")
+
+
+def _opened(path: str | Path) -> Image.Image:
+    """Open a picture by its content; the seldom formats are looked at, and loaded, only where no common one fits."""
+    try:
+        return Image.open(path, formats=_COMMON_FORMATS)
+    except UnidentifiedImageError:
+        return Image.open(path, formats=picture_formats())
 
 
 def _mend_transparency(image: Image.Image, source: str) -> None:
