@@ -11,7 +11,8 @@ Each loss is explained by the engines' profiles: the operator that takes the mos
 
 Each file is made in a process of its own, which is stopped above `--memory`: Keras' export of VGG-16 takes more than
 15 GB. Without any peer's file the row has edgecv's times alone. A detector is the network without its decoder, as peers
-export it. Files and finished rows are kept in `--folder`: an interrupted run goes on where it stopped.
+export it. Files and finished rows are kept in `--folder`: an interrupted run goes on where it stopped, and
+`--files-only` makes the files beforehand, which needs no quiet machine.
 """
 
 import argparse
@@ -278,6 +279,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=10.0, help="Per network, format and number of threads.")
     parser.add_argument("--memory", type=float, default=16.0, help="GiB that making a file may take.")
+    parser.add_argument("--files-only", action="store_true", help="Make the files and measure nothing.")
     parser.add_argument("--make", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--profile", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
@@ -293,6 +295,9 @@ def main() -> None:
     for form in options.formats:
         rows = []
         for name in options.only or edgecv.architecture_names():
+            if options.files_only:
+                _files(name, form, options.folder, options.memory)
+                continue
             for threads in (1, 2):
                 rows.append(_measure(name, form, threads, options))
                 print(rows[-1], flush=True)
