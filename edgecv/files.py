@@ -65,7 +65,7 @@ def writable_folder(path: Path) -> Path:
     """Return the folder of ``path``, cleaned of temporaries whose writer is gone.
 
     Raises:
-        OutputError: It is missing, not a folder, or not writable, or ``path`` is a device, pipe or socket.
+        OutputError: It is missing, not a folder, or takes no file, or ``path`` is a device, pipe or socket.
     """
     folder = path.parent
     try:
@@ -80,12 +80,29 @@ def writable_folder(path: Path) -> Path:
         raise OutputError(f"Cannot write {str(path)!r}: it is a device, pipe or socket. Name a file.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"Cannot write {str(path)!r}: the folder {str(folder)!r} is read-only.")
+    _try(path)
     with contextlib.suppress(PermissionError):  # a folder that can be written but not listed
         for entry in folder.iterdir():
             match = _TEMPORARY.match(entry.name)
             if match and not _in_use(entry.name, int(match["pid"])):
                 _remove(entry)
     return folder
+
+
+def _try(path: Path) -> None:
+    """Create a file beside ``path`` and remove it: rights alone do not say that a system's own folder takes one.
+
+    Raises:
+        OutputError: None can be created.
+    """
+    with _temporary(path) as probe:
+        try:
+            probe.touch()
+        except OSError as error:
+            if error.errno == errno.ENOENT:  # the answer of /proc
+                what = f"the folder {str(path.parent)!r} takes no files. Name another one."
+                raise OutputError(f"Cannot write {str(path)!r}: {what}") from error
+            raise _output_error(path, error) from error
 
 
 @contextlib.contextmanager
@@ -121,7 +138,7 @@ def _rename(temporary: Path, path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if os.path.isdir(path) and not path.is_symlink():  # noqa: PTH112 - Path.is_dir raises where the name is too long
         shutil.rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -111,6 +112,20 @@ def test_a_folder_appears_whole_and_replaces_an_older_one(tmp_path: Path) -> Non
         write_folder(path, name)
         assert entries(tmp_path) == ["model"]
         assert entries(path) == [name]
+
+
+def test_what_takes_no_file_is_refused_before_the_work(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 240)
+    refusals = {
+        Path("/proc/x.html"): "the folder '/proc' takes no files. Name another one.",
+        long: "File name too long.",
+    }
+    for path, what in refusals.items():
+        with pytest.raises(OutputError, match=f"^Cannot write '{path}': {re.escape(what)}$"):
+            writable_folder(path)
+    assert entries(tmp_path) == []
+    assert writable_folder(tmp_path / "x.html") == tmp_path
+    assert entries(tmp_path) == []
 
 
 def test_an_error_in_a_folder_leaves_the_older_one(tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(command: lis
     refusals = {
         "missing/r.html": "Cannot write 'missing/r.html': the folder 'missing' does not exist. Create it first.",
         "folder.html": "Cannot write 'folder.html': it is a folder. Name a file with --report.",
+        "/proc/r.html": "Cannot write '/proc/r.html': the folder '/proc' takes no files. Name another one.",
         "r.txt": "--report must be a FILE.html, got 'r.txt'.",
         "/dev/null.html/r.html": (
             "Cannot write '/dev/null.html/r.html': the folder '/dev/null.html' does not exist. Create it first."
