@@ -173,11 +173,12 @@ class Quantizer:
             self._tell("judging the original")
             self._budget.judge.original()  # first: it may say that the data do not fit
         whole = self._judged(())
-        reference = self._export("float32", as_float(self._exporter))
+        plain = as_float(self._exporter)
+        reference = {"float32": self._export("float32", plain)} if plain is not None else {}
         chosen, tries, notes = whole, 0, self._budget.pictures.notes
         if self._budget.max_drop is not None and not whole.enough:
             chosen, tries, notes = self._search(whole, notes)
-        made = {"float32": reference, "all_int8": whole.artifact, "written": chosen.artifact}
+        made = {**reference, "all_int8": whole.artifact, "written": chosen.artifact}
         speeds = measure_speeds(made, self._open, self._feeds(self._deployable.batch or 1))
         chosen.artifact.path.rename(path)
         quantization = self._outcome(chosen, tries, speeds, notes)
@@ -288,6 +289,8 @@ def write_reduced(
 ) -> Artifact:
     """Write an artifact of less precision than float32 to ``path``, with its size and time against that.
 
+    Without these where the exporter cannot write float32.
+
     Args:
         deployable: The original.
         exporter: With another precision than float32, and without a budget.
@@ -297,7 +300,10 @@ def write_reduced(
     """
     with quiet_frameworks():
         artifact = exporter.export(deployable, path)
-        reference = as_float(exporter).export(deployable, folder / f"float32{exporter.suffix}")
+        plain = as_float(exporter)
+        if plain is None:
+            return artifact
+        reference = plain.export(deployable, folder / f"float32{exporter.suffix}")
     shape = (deployable.batch or 1, *deployable.input_size, deployable.channels)
     feed = deployable.feed(np.full(shape, _GREY, np.uint8))
     speeds = measure_speeds({"float32": reference, "written": artifact}, opened, feed)
@@ -315,10 +321,12 @@ def unjudged(budget: Budget) -> Quantization:
     )
 
 
-def as_float(exporter: Exporter) -> Exporter:
-    """Return the same exporter for float32."""
+def as_float(exporter: Exporter) -> Exporter | None:
+    """Return the same exporter for float32; None where it has no such option: a plugin may have one precision alone."""
     plain = {"precision": "float32", "calibration": None, "float_layers": ()}
     known = _options(exporter)
+    if "precision" not in known or "float32" not in exporter.precisions:
+        return None
     changed: Exporter = dataclasses.replace(
         exporter,  # type: ignore[type-var]
         **{name: value for name, value in plain.items() if name in known},
@@ -327,7 +335,7 @@ def as_float(exporter: Exporter) -> Exporter:
 
 
 def measure_speeds(made: Mapping[str, Artifact], opened: Callable[[Artifact], Runner], feed: Array) -> Speeds:
-    """Time artifacts of one original in turn on this machine; one is ``float32``, one ``written``."""
+    """Time artifacts of one original in turn on this machine; one is ``written``, one may be ``float32``."""
     # One artifact may have two names.
     names = {id(artifact): label for label, artifact in made.items()}
     calls = {label: _call(opened(made[label]), feed) for label in names.values()}
@@ -336,12 +344,13 @@ def measure_speeds(made: Mapping[str, Artifact], opened: Callable[[Artifact], Ru
     return Speeds(
         sizes={label: artifact.nbytes for label, artifact in made.items()},
         p50_ms={label: timing.p50_ms for label, timing in by_label.items()},
-        slower_than_float=by_label["written"].low_ms > by_label["float32"].high_ms,
+        slower_than_float="float32" in by_label and by_label["written"].low_ms > by_label["float32"].high_ms,
     )
 
 
 def _options(exporter: Exporter) -> set[str]:
-    return {field.name for field in dataclasses.fields(exporter)}  # type: ignore[arg-type]
+    """Return the names of its options; one that was given as an object need not be a dataclass."""
+    return {field.name for field in dataclasses.fields(exporter)} if dataclasses.is_dataclass(exporter) else set()
 
 
 def _call(runner: Runner, feed: Array) -> Callable[[], object]:

@@ -30,7 +30,8 @@ class Exporter(Protocol):
         precisions: Values of ``precision`` that it can write.
         source: ``"deployable"``, or the name of the exporter whose artifact it starts from.
         api_version: The version of this contract that it was written for.
-        precision: Precision of weights and arithmetic; an option.
+        precision: Precision of weights and arithmetic; an option. A plugin of one precision may have it as a plain
+            attribute; then size and time are not held against float32.
 
     One that can write ``int8`` has two more options, which stay unused in other precisions: ``calibration``, a
     `Calibration` or None, whose ``feeds`` it learns ranges from; and ``float_layers``, the paths of layers that it

@@ -221,10 +221,13 @@ def make_exporter(name: str, options: Mapping[str, Any]) -> Exporter:
     """
     factory: Any = load_exporter(name)
     known = {field.name for field in dataclasses.fields(factory)}
-    unknown = sorted(set(options) - known)
+    fixed = {"precision"} - known  # a plugin of one precision need not make an option of it
+    unknown = sorted(set(options) - known - fixed)
     if unknown:
         raise OptionError(f"{name} has no option {unknown[0]!r}. It has: {', '.join(sorted(known)) or 'none'}.")
-    exporter: Exporter = factory(**options)
+    exporter: Exporter = factory(**{option: value for option, value in options.items() if option not in fixed})
+    if exporter.precision != options.get("precision", exporter.precision):
+        raise OptionError(f"{name} writes {exporter.precision} alone, got {options['precision']}. Name that precision.")
     return exporter
 
 

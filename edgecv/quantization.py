@@ -29,8 +29,8 @@ class Speeds:
     """Sizes and times of artifacts of one original.
 
     Attributes:
-        sizes: Bytes of the converted files, before metadata are put in: of ``float32``, of ``all_int8`` (before any
-            layer was given back) and of what was ``written``.
+        sizes: Bytes of the converted files, before metadata are put in: of ``float32`` where that can be made, of
+            ``all_int8`` (before any layer was given back) and of what was ``written``.
         p50_ms: Their medians in milliseconds, a run, on this machine.
         slower_than_float: Whether ``written`` is slower than ``float32`` by more than the medians are uncertain.
     """
@@ -150,7 +150,9 @@ class Quantization:
 def _compared(speeds: Speeds, *, given_back: bool) -> str:
     labels = {"written": "written", **({"all_int8": "all int8"} if given_back else {}), "float32": "float32"}
     return "; ".join(
-        f"{words} {speeds.sizes[label] / 1e6:.2f} MB, {speeds.p50_ms[label]:.2f} ms" for label, words in labels.items()
+        f"{words} {speeds.sizes[label] / 1e6:.2f} MB, {speeds.p50_ms[label]:.2f} ms"
+        for label, words in labels.items()
+        if label in speeds.sizes
     )
 
 

@@ -14,6 +14,7 @@ from edgecv_onnx import OnnxExporter
 import edgecv
 from edgecv import verification
 from edgecv.artifact import Artifact
+from edgecv.calibration import Calibration
 from edgecv.deployable import Deployable
 from edgecv.errors import (
     ArtifactError,
@@ -89,6 +90,40 @@ class Folder(Text):
         if self.fails:
             raise RuntimeError("half way")
         return Artifact(path=path)
+
+
+class HalfAlone:
+    """An exporter of one precision, and no dataclass: a plugin's, given as an object."""
+
+    summary: ClassVar[str] = "half precision, without options"
+    suffix: ClassVar[str] = ".onnx"
+    precisions: ClassVar[tuple[str, ...]] = ("float16",)
+    source: ClassVar[str] = "deployable"
+    api_version: ClassVar[int] = 1
+    precision = "float16"
+
+    def export(self, source: Deployable | Artifact, path: Path) -> Artifact:
+        return OnnxExporter(precision="float16").export(source, path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EightBitsAlone:
+    """The same of int8: its pictures are an option, its precision is not."""
+
+    summary: ClassVar[str] = "int8 alone"
+    suffix: ClassVar[str] = ".onnx"
+    precisions: ClassVar[tuple[str, ...]] = ("int8",)
+    source: ClassVar[str] = "deployable"
+    api_version: ClassVar[int] = 1
+
+    calibration: Calibration | None = None
+
+    @property
+    def precision(self) -> str:
+        return "int8"
+
+    def export(self, source: Deployable | Artifact, path: Path) -> Artifact:
+        return OnnxExporter(precision="int8", calibration=self.calibration).export(source, path)
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +256,31 @@ def test_an_exporter_given_as_an_object_keeps_its_options(shared: Original, tmp_
 def test_options_of_an_exporter_given_by_name(shared: Original, tmp_path: Path) -> None:
     assert export(shared, to="onnx", path=tmp_path / "x.onnx", opset=17).details == {"opset": 17}
     assert make_exporter("onnx", {"opset": 17}) == OnnxExporter(opset=17)
+
+
+def test_an_exporter_of_one_precision_is_not_held_against_float32(
+    shared: Original, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgecv.budget._SECONDS", 0.05)
+    half = export(shared, to=HalfAlone(), path=tmp_path / "half.onnx")
+    assert (half.speeds, metadata(half.path)["precision"]) == (None, "float16")
+    small = Calibration(paths=tuple(sorted(photo_folder.iterdir())[:20]))
+    eight = export(shared, to=EightBitsAlone(calibration=small), path=tmp_path / "eight.onnx")
+    assert eight.quantization is not None
+    assert eight.speeds is not None
+    assert eight.speeds.sizes.keys() == eight.speeds.p50_ms.keys() == {"all_int8", "written"}
+    assert not eight.speeds.slower_than_float
+    assert eight.quantization.summary()[-1].startswith("written 0.0")
+    assert entries(tmp_path) == ["eight.onnx", "half.onnx"]
+
+
+def test_a_plugin_of_one_precision_takes_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgecv.pipeline.load_exporter", lambda _: EightBitsAlone)
+    assert make_exporter("eight", {"precision": "int8"}) == EightBitsAlone()
+    with pytest.raises(OptionError, match=r"^eight writes int8 alone, got float32\. Name that precision\.$"):
+        make_exporter("eight", {"precision": "float32"})
+    with pytest.raises(OptionError, match=r"^eight has no option 'opset'\. It has: calibration\.$"):
+        make_exporter("eight", {"opset": 17})
 
 
 @pytest.mark.parametrize(
