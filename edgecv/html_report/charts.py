@@ -77,12 +77,12 @@ def decade(exponent: int) -> str:
 
 
 def number(value: float) -> str:
-    """Return a small number as it is read: 2.0 × 10⁻⁶."""
+    """Return a number as it is read: 2.0 × 10⁻⁶."""
     if not math.isfinite(value):
         return "–"
     digits, _, exponent = f"{value:.1e}".partition("e")
     power = int(exponent)
-    if value == 0 or -3 < power < 3:
+    if value == 0 or -3 < power < 2:  # two digits tell no hundreds
         return f"{value:.2g}"
     return decade(power) if digits == "1.0" else f"{digits} × {decade(power)}"
 

@@ -37,10 +37,9 @@ def budget_finding(quantization: "Quantization") -> Finding:
     if quantization.judged_on is not None:
         facts.append(Fact(name="Judged on", value=f"{quantization.pictures} pictures, {quantization.judged_on}"))
     if quantization.requantisations:
-        facts.append(
-            Fact(name="Made again", value=f"{quantization.requantisations} times, with other layers in float32")
-        )
-    layers = tuple(f"{each.layer}: the error grew by {number(each.error)} there" for each in quantization.float_layers)
+        times = "once" if quantization.requantisations == 1 else f"{quantization.requantisations} times"
+        facts.append(Fact(name="Made again", value=f"{times}, with other layers in float32"))
+    layers = tuple(f"{each.layer}: loses {each.error:.2%} of what varies in it" for each in quantization.float_layers)
     if layers:
         facts.append(Fact(name="Layers back in float32", value=str(len(layers))))
     return Finding(

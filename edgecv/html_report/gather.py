@@ -341,7 +341,9 @@ def _findings(proof: Proof) -> tuple[Finding, ...]:
 
 
 def _layers(proof: Proof) -> LayerErrors | None:
-    found = proof.bisection.found if proof.bisection is not None else None
+    # Where the error grows most is no proof of a fault.
+    proven = proof.bisection is not None and proof.bisection.verdict != "growth"
+    found = proof.bisection.found if proof.bisection is not None and proven else None
     kept = [each.layer for each in proof.quantization.float_layers] if proof.quantization is not None else []
     return gather_layers(proof.layers, kept_float=kept, found=found)
 

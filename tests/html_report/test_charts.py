@@ -24,6 +24,7 @@ def _histogram(counts: dict[int, int], tolerance: float | None = 1e-4) -> Histog
 
 def test_numbers_are_written_as_people_read_them() -> None:
     written = {2.04e-6: "2.0 × 10⁻⁶", 1e-4: "10⁻⁴", 0.0: "0", 0.23: "0.23", 12.0: "12", 3.2e5: "3.2 × 10⁵"}
+    written |= {99.4: "99", 99.7: "10²", 123.0: "1.2 × 10²", 0.00996: "0.01"}
     assert {value: number(value) for value in written} == written
     assert number(math.inf) == "–"
     assert decade(0) == "1"
