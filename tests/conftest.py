@@ -145,6 +145,12 @@ def shapes() -> Any:
     return _module("shapes")
 
 
+@pytest.fixture(scope="session")
+def planting() -> Any:
+    """The module `tests/planting.py`."""
+    return _module("planting")
+
+
 def _module(name: str) -> Any:
     specification = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert specification is not None

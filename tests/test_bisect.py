@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from edgecv.photos import shipped_photos
 from edgecv.report import Check, Report
 from edgecv.verification import verify
 
-Array = np.ndarray[Any, Any]
+# Network and format → `planting.Export`: a sound artifact and its original.
+Exported = Callable[[str, str], Any]
 FORMATS = ("onnx", "tflite")
 SIZES = {"resnet18": (64, 64), "googlenet": (64, 64), "ssd_tiny": (96, 96)}
 
@@ -44,29 +45,21 @@ FAULTS = [
 CASES = [(*fault, FORMATS[index % 2]) for index, fault in enumerate(FAULTS)]
 
 
-@dataclasses.dataclass(frozen=True)
-class Export:
-    """A sound artifact and its original."""
-
-    deployable: Deployable
-    path: Path
-
-
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Export]:
+def exported(planting: Any, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Export a network of random weights to a format, once."""
     folder = tmp_path_factory.mktemp("sound")
     originals: dict[str, Deployable] = {}
-    made: dict[tuple[str, str], Export] = {}
+    made: dict[tuple[str, str], Any] = {}
 
-    def export(name: str, form: str) -> Export:
+    def export(name: str, form: str) -> Any:
         if name not in originals:
             network = edgecv.build(name, weights="random", input_size=SIZES[name])
             originals[name] = edgecv.deploy(network)
         if (name, form) not in made:
             path = folder / f"{name}.{form}"
             edgecv.export(originals[name], to=form, path=path, verify=False)
-            made[name, form] = Export(originals[name], path)
+            made[name, form] = planting.Export(originals[name], path)
         return made[name, form]
 
     return export
@@ -91,12 +84,13 @@ def test_a_fault_is_found_in_the_group_that_holds_it(
     layer: str,
     rule: str,
     form: str,
-    exported: Callable[[str, str], Export],
+    exported: Exported,
+    planting: Any,
     photos: list[Path],
     tmp_path: Path,
 ) -> None:
     sound = exported(name, form)
-    path = plant(sound, layer, rule, tmp_path)
+    path = planting.plant(sound, layer, rule, tmp_path)
     found = bisect(path, sound.deployable, FAILED, images=photos)
     assert found.verdict == "layer", found.text
     assert found.found is not None
@@ -105,7 +99,7 @@ def test_a_fault_is_found_in_the_group_that_holds_it(
     assert max(found.found.after, found.found.largest) > 1e-4
 
 
-def test_an_artifact_that_passes_diverges_nowhere(exported: Callable[[str, str], Export], photos: list[Path]) -> None:
+def test_an_artifact_that_passes_diverges_nowhere(exported: Exported, photos: list[Path]) -> None:
     sound = exported("ssd_tiny", "onnx")
     found = bisect(sound.path, sound.deployable, PASSED, images=photos)
     assert found.text == "Nothing diverges: the answers are the original's."
@@ -115,7 +109,7 @@ def test_an_artifact_that_passes_diverges_nowhere(exported: Callable[[str, str],
     assert names == {layer.name for layer in sound.deployable.network.layers} - {"image"}
 
 
-def test_other_suppression_is_behind_the_network(exported: Callable[[str, str], Export], photos: list[Path]) -> None:
+def test_other_suppression_is_behind_the_network(exported: Exported, photos: list[Path]) -> None:
     sound = exported("ssd_tiny", "onnx")
     report = Report(checks=(dataclasses.replace(FAILED.checks[0], output="nms"),))
     found = bisect(sound.path, sound.deployable, report, images=photos)
@@ -211,10 +205,10 @@ def test_nested_models_and_shared_layers_are_compared(form: str, photos: list[Pa
     assert {"stem", "shared", "block/conv", "block/add", "pool", "head"} <= {layer.layer for layer in found.layers}
 
 
-def test_the_values_of_both_sides_are_saved(networks: Any, tmp_path: Path) -> None:
+def test_the_values_of_both_sides_are_saved(networks: Any, planting: Any, tmp_path: Path) -> None:
     sound = networks.deployable("separable")
     artifact = edgecv.export(sound, to="onnx", path=tmp_path / "sound.onnx", verify=False)
-    path = plant(Export(sound, artifact.path), "depthwise", "scaled", tmp_path)
+    path = planting.plant(planting.Export(sound, artifact.path), "depthwise", "scaled", tmp_path)
     found = bisect(path, sound, FAILED, tensors=tmp_path)
     assert found.saved == tmp_path / "depthwise_bn.npz"
     assert found.found is not None
@@ -257,12 +251,12 @@ def test_another_artifact_takes_the_place_of_the_original(networks: Any, tmp_pat
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", SIZES)
 def test_faults_in_every_third_layer_are_found(
-    name: str, form: str, exported: Callable[[str, str], Export], photos: list[Path], tmp_path: Path
+    name: str, form: str, exported: Exported, planting: Any, photos: list[Path], tmp_path: Path
 ) -> None:
     sound = exported(name, form)
     planted, missed = 0, []
-    for layer, rule in list(faults(sound))[FORMATS.index(form) :: 3]:
-        path = plant(sound, layer, rule, tmp_path)
+    for layer, rule in list(planting.faults(sound))[FORMATS.index(form) :: 3]:
+        path = planting.plant(sound, layer, rule, tmp_path)
         report = verify(path, against=sound.deployable, images=photos, go_on=True)
         if all(check.passed for check in report.checks if check.images):
             continue  # it does not matter
@@ -285,11 +279,11 @@ def test_faults_in_every_third_layer_are_found(
     ],
 )
 def test_a_fault_in_int8_is_found_with_a_baseline(
-    form: str, layer: str, rule: str, networks: Any, photos: list[Path], tmp_path: Path
+    form: str, layer: str, rule: str, networks: Any, planting: Any, photos: list[Path], tmp_path: Path
 ) -> None:
-    sound = Export(networks.deployable("separable"), tmp_path / f"sound.{form}")
+    sound = planting.Export(networks.deployable("separable"), tmp_path / f"sound.{form}")
     export_quantized(sound, photos)
-    path = plant(sound, layer, rule, tmp_path)
+    path = planting.plant(sound, layer, rule, tmp_path)
     found = bisect(path, sound.deployable, FAILED, images=photos, baseline=sound.path)
     assert found.verdict == "layer"
     assert found.found is not None
@@ -313,17 +307,17 @@ def test_a_fault_in_int8_is_found_with_a_baseline(
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", SIZES)
 def test_faults_of_int8_in_every_fourth_layer_are_found(
-    name: str, form: str, photos: list[Path], tmp_path: Path
+    name: str, form: str, planting: Any, photos: list[Path], tmp_path: Path
 ) -> None:
     network = edgecv.build(name, weights="random", input_size=SIZES[name])
-    sound = Export(edgecv.deploy(network), tmp_path / f"sound.{form}")
+    sound = planting.Export(edgecv.deploy(network), tmp_path / f"sound.{form}")
     export_quantized(sound, photos)
     kinds = ("Conv2D", "DepthwiseConv2D", "Dense")
     names = [layer.name for layer in network.layers if type(layer).__name__ in kinds][FORMATS.index(form) :: 4]
     planted, missed = 0, []
     for index, layer in enumerate(names):
-        rule = QUANTIZED_RULES[index % len(QUANTIZED_RULES)]
-        path = plant(sound, layer, rule, tmp_path)
+        rule = planting.QUANTIZED_RULES[index % len(planting.QUANTIZED_RULES)]
+        path = planting.plant(sound, layer, rule, tmp_path)
         report = verify(path, against=sound.deployable, images=photos, go_on=True)
         if all(check.passed for check in report.checks if check.images):
             continue  # it drowns in what 8 bits do
@@ -344,26 +338,11 @@ def resealed(path: Path) -> Path:
     return path
 
 
-def export_quantized(sound: Export, photos: list[Path]) -> None:
+def export_quantized(sound: Any, photos: list[Path]) -> None:
     """Export in int8, calibrated on few pictures: the answers need not be good."""
     exporter: Any = registry.load_exporter(sound.path.suffix[1:])
     quantizing = exporter(precision="int8", calibration=Calibration(paths=tuple(photos)))
     edgecv.export(sound.deployable, to=quantizing, name=sound.path.suffix[1:], path=sound.path, verify=False)
-
-
-def faults(sound: Export) -> Iterator[tuple[str, str]]:
-    """Yield layers and rules that go together, the rules in turn."""
-    rules: dict[type, list[str]] = {}
-    for layer in sound.deployable.network.layers:
-        kind = type(layer).__name__
-        if kind == "BatchNormalization":
-            yield layer.name, "epsilon"
-        elif kind in ("Conv2D", "DepthwiseConv2D"):
-            own = rules.setdefault(type(layer), [])
-            own[:] = own or ["scaled", "flipped", "filters swapped", *(["bias shifted"] if layer.use_bias else [])]
-            yield layer.name, own.pop()
-        elif kind == "ReLU":
-            yield layer.name, "activation dropped"
 
 
 # What `verify` says of an artifact whose outputs are others, without running it.
@@ -386,180 +365,3 @@ FAILED = Report(
     )
 )
 PASSED = Report(checks=(dataclasses.replace(FAILED.checks[0], problem=""),))
-
-
-def plant(sound: Export, layer: str, rule: str, folder: Path) -> Path:
-    """Copy a sound artifact with a fault in one layer."""
-    path = folder / f"faulty{sound.path.suffix}"
-    edit = OnnxFile(sound.path) if path.suffix == ".onnx" else TfliteFile(sound.path)
-    if rule == "activation dropped":
-        edit.drop_activation(layer)
-    else:
-        kernel, bias = edit.weights(layer)
-        for name, value in RULES[rule](sound.deployable.network.get_layer(layer), kernel, bias).items():
-            assert not np.array_equal(value, edit.value(name)), "the fault is none"
-            edit.set(name, value)
-    edit.write(path)
-    return path
-
-
-# A kernel or bias: its name in the file, and its value, filters first.
-Weight = tuple[str, Array]
-
-
-def _scaled(_: Any, kernel: Weight, __: Weight | None) -> dict[str, Array]:
-    return {kernel[0]: kernel[1] * np.float32(1.05)}
-
-
-def _flipped(_: Any, kernel: Weight, __: Weight | None) -> dict[str, Array]:
-    return {kernel[0]: kernel[1][:, ::-1, ::-1, ::-1]}
-
-
-def _filters_swapped(_: Any, kernel: Weight, __: Weight | None) -> dict[str, Array]:
-    order = [1, 0, *range(2, len(kernel[1]))]
-    return {kernel[0]: kernel[1][order]}
-
-
-def _bias_shifted(_: Any, __: Weight, bias: Weight | None) -> dict[str, Array]:
-    assert bias is not None
-    # Not all by the same: a softmax behind would not care.
-    return {bias[0]: bias[1] + np.where(np.arange(len(bias[1])) % 2, 0.1, 0).astype(np.float32)}
-
-
-def _epsilon(layer: Any, kernel: Weight, bias: Weight | None) -> dict[str, Array]:
-    """Fold the layer's BatchNorm with another epsilon."""
-    assert bias is not None
-    variance, beta = (np.asarray(each.numpy()) for each in (layer.moving_variance, layer.beta))
-    factor = np.sqrt((variance + layer.epsilon) / (variance + (1e-5 if layer.epsilon > 5e-4 else 1e-2)))
-    shape = (-1, *[1] * (kernel[1].ndim - 1))
-    return {kernel[0]: kernel[1] * factor.reshape(shape), bias[0]: beta + (bias[1] - beta) * factor}
-
-
-def _filters_reversed(_: Any, kernel: Weight, __: Weight | None) -> dict[str, Array]:
-    return {kernel[0]: kernel[1][::-1]}
-
-
-def _biases_reversed(_: Any, __: Weight, bias: Weight | None) -> dict[str, Array]:
-    assert bias is not None
-    return {bias[0]: bias[1][::-1]}
-
-
-def _halved(_: Any, kernel: Weight, __: Weight | None) -> dict[str, Array]:
-    return {kernel[0]: kernel[1] // 2}
-
-
-RULES: dict[str, Callable[[Any, Weight, Weight | None], dict[str, Array]]] = {
-    "scaled": _scaled,
-    "flipped": _flipped,
-    "filters swapped": _filters_swapped,
-    "bias shifted": _bias_shifted,
-    "epsilon": _epsilon,
-    "filters reversed": _filters_reversed,
-    "biases reversed": _biases_reversed,
-    "halved": _halved,
-}
-QUANTIZED_RULES = ("filters reversed", "biases reversed", "halved")
-
-
-def holds(name: str, layer: str) -> bool:
-    """Tell whether a node's or tensor's name is of a group with this layer."""
-    return layer in re.split(r"[+/]", name)
-
-
-class OnnxFile:
-    """The weights of an ONNX file."""
-
-    def __init__(self, path: Path) -> None:
-        import onnx
-
-        self._model = onnx.load(path)
-        self._tensors = {tensor.name: tensor for tensor in self._model.graph.initializer}
-        self._makers = {node.output[0]: node for node in self._model.graph.node}
-
-    def weights(self, layer: str) -> tuple[Weight, Weight | None]:
-        kinds = ("Conv", "Gemm", "MatMul")
-        node = next(node for node in self._model.graph.node if node.op_type in kinds and holds(node.name, layer))
-        # In int8 the integers are in front of a DequantizeLinear.
-        names = [name if name in self._tensors else self._makers[name].input[0] for name in node.input[1:]]
-        found = [(name, self.value(name)) for name in names]
-        return found[0], found[1] if len(found) > 1 else None
-
-    def value(self, name: str) -> Array:
-        from onnx import numpy_helper
-
-        return np.asarray(numpy_helper.to_array(self._tensors[name]))
-
-    def set(self, name: str, value: Array) -> None:
-        from onnx import numpy_helper
-
-        same = np.ascontiguousarray(value, self.value(name).dtype)
-        self._tensors[name].CopyFrom(numpy_helper.from_array(same, name))
-
-    def drop_activation(self, layer: str) -> None:
-        kinds = ("Relu", "Clip")
-        node = next(node for node in self._model.graph.node if node.op_type in kinds and holds(node.name, layer))
-        node.op_type = "Identity"
-        del node.input[1:]
-
-    def write(self, path: Path) -> None:
-        import onnx
-
-        onnx.save(self._model, path)
-
-
-# TensorType of TFLite's schema.
-_TYPES = {0: np.float32, 2: np.int32, 9: np.int8}
-
-
-class TfliteFile:
-    """The weights of a TFLite file."""
-
-    def __init__(self, path: Path) -> None:
-        from tensorflow.lite.tools import flatbuffer_utils
-
-        found = registry.runtime_for(".tflite")
-        assert found is not None
-        self._runtime = found[1]
-        self._document = self._runtime.read_metadata(path)
-        self._model = flatbuffer_utils.convert_bytearray_to_object(bytearray(path.read_bytes()))
-        self._graph = self._model.subgraphs[0]
-        self._tensors = {tensor.name.decode(): tensor for tensor in self._graph.tensors}
-
-    def _operator(self, layer: str) -> Any:
-        """Return the operator with weights whose output is of the layer's group."""
-        names = list(self._tensors)
-        for operator in self._graph.operators:
-            if holds(names[operator.outputs[0]], layer) and hasattr(operator.builtinOptions, "fusedActivationFunction"):
-                return operator
-        raise AssertionError(f"no operator of {layer}")
-
-    def weights(self, layer: str) -> tuple[Weight, Weight | None]:
-        names = list(self._tensors)
-        kernel, *bias = (names[index] for index in self._operator(layer).inputs[1:] if index >= 0)
-        return (kernel, self.value(kernel)), (bias[0], self.value(bias[0])) if bias else None
-
-    def value(self, name: str) -> Array:
-        tensor = self._tensors[name]
-        content = bytes(self._model.buffers[tensor.buffer].data)
-        values = np.frombuffer(content, _TYPES[tensor.type]).reshape(tensor.shape)
-        # A depthwise kernel is (1, height, width, filters).
-        return np.moveaxis(values, -1, 0) if self._is_depthwise(name) else values
-
-    def set(self, name: str, value: Array) -> None:
-        values = np.moveaxis(value, 0, -1) if self._is_depthwise(name) else value
-        content = np.ascontiguousarray(values, _TYPES[self._tensors[name].type]).tobytes()
-        self._model.buffers[self._tensors[name].buffer].data = np.frombuffer(content, np.uint8)
-
-    def drop_activation(self, layer: str) -> None:
-        self._operator(layer).builtinOptions.fusedActivationFunction = 0
-
-    def write(self, path: Path) -> None:
-        from tensorflow.lite.tools import flatbuffer_utils
-
-        path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(self._model))
-        self._runtime.write_metadata(path, self._document)
-
-    def _is_depthwise(self, name: str) -> bool:
-        index = list(self._tensors).index(name)
-        readers = [operator for operator in self._graph.operators if index in list(operator.inputs)[1:2]]
-        return any(type(operator.builtinOptions).__name__ == "DepthwiseConv2DOptionsT" for operator in readers)

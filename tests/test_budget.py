@@ -31,8 +31,8 @@ from edgecv.weights.random import randomize
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stub:
-    """Writes one tiny file, whatever the network is."""
+class WithoutFloatLayers:
+    """Writes one tiny file, whatever the network is; of a plugin that quantises all or nothing."""
 
     summary: ClassVar[str] = "always the same"
     suffix: ClassVar[str] = ".onnx"
@@ -43,33 +43,23 @@ class Stub:
     content: bytes
     precision: str = "int8"
     calibration: Calibration | None = None
-    float_layers: tuple[str, ...] = ()
-    written: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
 
     def export(self, source: Deployable | Artifact, path: Path) -> Artifact:  # noqa: ARG002
         path.write_bytes(self.content)
-        if self.precision == "int8":
-            self.written.append(self.float_layers)
         return Artifact(path=path)
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithoutFloatLayers:
-    """The same, of a plugin that quantises all or nothing."""
+class Stub(WithoutFloatLayers):
+    """The same, and notes which layers stay float."""
 
-    summary: ClassVar[str] = "all or nothing"
-    suffix: ClassVar[str] = ".onnx"
-    precisions: ClassVar[tuple[str, ...]] = ("float32", "int8")
-    source: ClassVar[str] = "deployable"
-    api_version: ClassVar[int] = 1
+    float_layers: tuple[str, ...] = ()
+    written: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
 
-    content: bytes
-    precision: str = "int8"
-    calibration: Calibration | None = None
-
-    def export(self, source: Deployable | Artifact, path: Path) -> Artifact:  # noqa: ARG002
-        path.write_bytes(self.content)
-        return Artifact(path=path)
+    def export(self, source: Deployable | Artifact, path: Path) -> Artifact:
+        if self.precision == "int8":
+            self.written.append(self.float_layers)
+        return super().export(source, path)
 
 
 class ByNumber:
