@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecv.files import replace_whole
+from edgecv.machine import processor
 from edgecv.timing import rotated
 
 __all__ = [
@@ -182,7 +183,7 @@ def machine() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return {
-        "machine": f"{_processor()}, {os.cpu_count()} cores",
+        "machine": f"{processor()}, {os.cpu_count()} cores",
         "versions": f"Python {platform.python_version()}, {', '.join(installed)}",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
@@ -219,12 +220,3 @@ def _seconds(contender: Contender, turn: int) -> float:
     start = time.perf_counter()
     contender(turn)
     return time.perf_counter() - start
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -4,7 +4,6 @@ Each answer is that of `Session.predict_pictures` on its picture alone. What sev
 there are few, fewer still where an engine cannot share its weights between them.
 """
 
-import os
 import queue
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 from edgecv.data.threads import in_threads
 from edgecv.errors import PictureError
+from edgecv.machine import cores
 from edgecv.pictures import Picture, read_picture
 from edgecv.results import Prediction
 from edgecv.session import Session, load, runtime_of
@@ -49,7 +49,7 @@ def open_sessions(
     count = _useful(path, pictures) if device == "cpu" and threads is None else 1
     if count == 1:
         return [load(path, device=device, threads=threads, **settings)]
-    threads = max(1, _cores() // count)
+    threads = max(1, cores() // count)
     first = load(path, device=device, threads=threads, **settings)
     if getattr(first.runner, "shareable", False):
         return [first] * count
@@ -135,15 +135,8 @@ def _read(source: str) -> Picture | PictureError:
 
 def _useful(path: Path, pictures: int) -> int:
     """Return how many openings serve so many pictures; one where it takes them in batches."""
-    count = min(_cores(), _MOST_SESSIONS, pictures // _PICTURES_A_SESSION)
+    count = min(cores(), _MOST_SESSIONS, pictures // _PICTURES_A_SESSION)
     if count < 2:
         return 1
     batch, *_ = runtime_of(path)[1].read_metadata(path)["input"]["shape"] or (None,)
     return count if batch in (1, None) else 1
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

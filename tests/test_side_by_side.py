@@ -25,7 +25,7 @@ from edgecv.side_by_side import answer_all, open_sessions
 @pytest.fixture
 def cores(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def have(count: int) -> None:
-        monkeypatch.setattr(side_by_side, "_cores", lambda: count)
+        monkeypatch.setattr(side_by_side, "cores", lambda: count)
 
     return have
 

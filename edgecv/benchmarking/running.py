@@ -1,13 +1,12 @@
 """The verb of a benchmark: contenders are opened, each in its process, timed in turn, and what they say is gathered."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecv import metadata
+from edgecv import machine, metadata
 from edgecv.benchmarking.contender import Contender, Measured, Throughput
 from edgecv.benchmarking.peak import measure_peaks
 from edgecv.benchmarking.process import Process
@@ -17,7 +16,7 @@ from edgecv.runtime import NodeTime, Runtime
 from edgecv.session import known_suffixes, runtime_of
 from edgecv.timing import Timing, measure_in_turn
 
-__all__ = ["PRECISION", "Settings", "benchmark", "default_threads"]
+__all__ = ["PRECISION", "Settings", "benchmark"]
 
 PRECISION = 0.02
 _BATCHES = (1, 2, 4, 8)
@@ -26,13 +25,6 @@ _PROFILE_SECONDS = 2.0
 _KERAS = (".keras", ".h5")
 
 Progress = Callable[[str], object]
-
-
-def default_threads() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +106,7 @@ def _contenders(artifacts: Sequence[Path], settings: Settings, warn: Callable[[s
     """Return what competes; a device on which only others run is left out of those that run elsewhere."""
     if not artifacts:
         raise OptionError("There is nothing to measure. Name an artifact.")
-    threads = _once(settings.threads) or [default_threads()]
+    threads = _once(settings.threads) or [machine.cores()]
     wanted = _once(settings.devices)
     offered = {path: wanted if _is_keras(path) else _runtime(path).devices() for path in artifacts}
     somewhere = {device for devices in offered.values() for device in devices}
