@@ -148,6 +148,7 @@ def test_an_interrupted_benchmark_ends_with_130_and_leaves_no_process(artifact: 
         while not workers and time.monotonic() < end:
             time.sleep(0.05)
             workers = _children(process.pid)
+        assert workers
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=30)
