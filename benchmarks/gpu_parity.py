@@ -23,10 +23,11 @@ from typing import Any
 from measuring import write_csv
 
 import edgecv
+from edgecv.original import Pictures, original_answers
 from edgecv.recorded import recorded_pictures, verify_recorded
 from edgecv.report import Report
 from edgecv.runtimes.onnxruntime import OnnxRuntime
-from edgecv.verification import Pictures, original_answers, verify_runner
+from edgecv.verification import verify_runner
 
 TOLERANCE = 1e-3
 

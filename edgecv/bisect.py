@@ -23,11 +23,11 @@ from edgecv.files import replace_whole
 from edgecv.layer_errors import LayerError, Layers
 from edgecv.layer_groups import Groups
 from edgecv.metadata import check_digest
+from edgecv.original import Pictures, gather_pictures
 from edgecv.preprocess import STYLES, Preprocess
 from edgecv.quiet import quiet_frameworks
 from edgecv.report import Check, Report
 from edgecv.session import runtime_of
-from edgecv.verification import Pictures, gather_pictures
 
 if TYPE_CHECKING:
     from edgecv.deployable import Deployable

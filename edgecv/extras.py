@@ -1,8 +1,10 @@
 """Packages that only an extra brings: found, or named with the command that installs them."""
 
+import contextlib
+import gc
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from edgecv.errors import EdgecvError, MissingExtraError, OptionError, one_line
@@ -59,7 +61,7 @@ def import_keras() -> None:
     chosen = os.environ.get("KERAS_BACKEND")
     other = chosen if chosen != "tensorflow" else None
     try:
-        with quiet_frameworks():
+        with quiet_frameworks(), _uncollected():
             importlib.import_module("keras")
     except ModuleNotFoundError as error:
         # Without KERAS_BACKEND Keras imports TensorFlow and fails inside.
@@ -79,6 +81,18 @@ def import_keras() -> None:
             f"Keras is installed but cannot be imported: {type(error).__name__}: {one_line(error)}. "
             "Run: pip install --force-reinstall 'edgecv[export]'"
         ) from error
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector still: it would look through all that an import makes, which stays, many times."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _pass_on_interruption(error: BaseException) -> None:

@@ -32,13 +32,13 @@ from edgecv.errors import ModelError, OptionError
 from edgecv.fcn_grid import cells_inside, shared_side
 from edgecv.fcn_measure import Compared, check
 from edgecv.layer_graph import LayerGraph, Step, evaluate, layer_graph
+from edgecv.original import noise_picture
 from edgecv.photos import shipped_photos
 from edgecv.pictures import fit_picture, read_picture
 from edgecv.preprocess import Fit, Preprocess
 from edgecv.receptive_field import POOLS, ReceptiveField, trace
 from edgecv.replacing import replaced
 from edgecv.report import Report
-from edgecv.verification import noise_picture
 
 __all__ = ["RULES", "prove"]
 

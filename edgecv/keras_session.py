@@ -75,7 +75,7 @@ class KerasRunner:
         self._deployable = deployable
         self._device = device
         self._inputs = (_of_batch(deployable.input, batch),)
-        self._outputs = tuple(_of_batch(output, batch) for output in original.outputs())
+        self._outputs = tuple(_of_batch(output, batch) for output in original.outputs)
         self._run = _compiled(deployable, self._inputs[0]) if compiled else deployable.run
 
     @property

@@ -26,7 +26,7 @@ class Run:
         device: The device that really ran it.
         provider: What the engine says it ran on.
         batch: Pictures per run.
-        names: Of the pictures, as in `verification.Pictures`.
+        names: Of the pictures, as in `original.Pictures`.
         pictures: uint8 ``(pictures, height, width, channels)``, at the network's size.
         answers: The original's: outputs and checkpoints ``(pictures, …)``; of top-k, all classes.
         given: The artifact's outputs and checkpoints, whole.

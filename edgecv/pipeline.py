@@ -26,6 +26,7 @@ from edgecv.files import replace_whole, scratch_folder
 from edgecv.judging import LabelledPictures, open_labelled
 from edgecv.metadata import seal
 from edgecv.observed import Observer
+from edgecv.original import Pictures, gather_pictures, original_answers
 from edgecv.provenance import settings_of, versions_of
 from edgecv.quantized_verification import QuantizedVerification
 from edgecv.quiet import quiet_frameworks
@@ -33,7 +34,7 @@ from edgecv.recorded import case_pictures, own_cases, record_cases, verify_recor
 from edgecv.registry import load_exporter, runtime_for
 from edgecv.report import Report
 from edgecv.runtime import Arrays, Runner, Runtime, TensorInfo
-from edgecv.verification import Pictures, gather_pictures, merge, open_quietly, original_answers, verify_runner
+from edgecv.verification import merge, open_quietly, verify_runner
 from edgecv.weights import hash_weights
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Original:
         images: "Iterable[Path | str | NDArray[Any]] | None" = None,
         *,
         verify: bool = True,
+        cases: bool = True,
         held_out: Sequence[Path] = (),
     ) -> None:
         """Run the original, where there is something to verify.
@@ -66,16 +68,21 @@ class Original:
             deployable: The original.
             images: Pictures to verify on.
             verify: Whether anything will be verified.
+            cases: Whether what is verified records cases; their pictures are answered with the others.
             held_out: More of them: pictures of the kind that calibrates, which do not.
         """
         self.deployable = deployable
-        self._outputs: tuple[TensorInfo, ...] = ()
         self.weights_sha256 = hash_weights(deployable.network)
         self.pictures: Pictures | None = None
         if verify:
             self.pictures = gather_pictures(deployable, images, more=spread(held_out, _MOST_HELD_OUT))
+            # In one go: a run of few pictures takes about as long as one of many.
+            asked = self.pictures + case_pictures(deployable) if cases else self.pictures
             with quiet_frameworks():
-                self.answers = original_answers(deployable, self.pictures)
+                answers = original_answers(deployable, asked)
+            self.answers = {name: values[: self.count] for name, values in answers.items()}
+            if cases:
+                self.case_answers = {name: values[self.count :] for name, values in answers.items()}
 
     @property
     def count(self) -> int:
@@ -84,7 +91,7 @@ class Original:
 
     @functools.cached_property
     def case_answers(self) -> Arrays:
-        """The answers to the pictures of recorded cases; the original runs on them when they are first asked for."""
+        """The answers to the pictures of recorded cases; the original runs where it did not before."""
         with quiet_frameworks():
             return original_answers(self.deployable, case_pictures(self.deployable))
 
@@ -95,20 +102,23 @@ class Original:
             raise OptionError(_NO_PICTURES)
         return QuantizedVerification(self.deployable, self.pictures, self.answers)
 
+    @functools.cached_property
     def outputs(self) -> tuple[TensorInfo, ...]:
-        """Return the artifact's outputs; the first call runs the original."""
+        """The artifact's outputs; where nothing else has, this runs the original."""
         deployable = self.deployable
-        if not self._outputs:
-            with quiet_frameworks():
-                zeros = np.zeros((1, *deployable.input_size, deployable.channels), deployable.input_dtype)
-                answers = deployable.run(zeros)
-            sides: dict[str, tuple[int | None, ...]] = {name: values.shape[1:] for name, values in answers.items()}
-            sides.update(dict.fromkeys(deployable.picture_sized, (None, None)))
-            self._outputs = tuple(
-                TensorInfo(name=name, shape=(deployable.batch, *sides[name]), dtype=values.dtype.name)
-                for name, values in answers.items()
-            )
-        return self._outputs
+        # Those answers have all classes of a top-k.
+        answers = self.answers if self.pictures is not None and deployable.top_k is None else self._answers_to_nothing()
+        sides: dict[str, tuple[int | None, ...]] = {name: values.shape[1:] for name, values in answers.items()}
+        sides.update(dict.fromkeys(deployable.picture_sized, (None, None)))
+        return tuple(
+            TensorInfo(name=name, shape=(deployable.batch, *sides[name]), dtype=answers[name].dtype.name)
+            for name in deployable.output_names
+        )
+
+    def _answers_to_nothing(self) -> Arrays:
+        deployable = self.deployable
+        with quiet_frameworks():
+            return deployable.run(np.zeros((1, *deployable.input_size, deployable.channels), deployable.input_dtype))
 
 
 def export(
@@ -188,7 +198,9 @@ def export(
             budget = _budget(deployable, exporter, pictures if calibration is not None else None, max_drop, data)
         held_out = budget.pictures.held_out if budget is not None else ()
         original = (
-            source if isinstance(source, Original) else Original(source, images, verify=verify, held_out=held_out)
+            source
+            if isinstance(source, Original)
+            else Original(source, images, verify=verify, cases=cases, held_out=held_out)
         )
         artifact = _converted(
             original, exporter, path, temporary, budget, runtime if verify else None, devices[:1], tell
@@ -206,7 +218,7 @@ def export(
             if report is not None and cases:
                 _prove_cases(original, temporary, document, runtime, devices)
     seconds = time.perf_counter() - started
-    artifact = dataclasses.replace(artifact, path=path, report=report, seconds=seconds, outputs=original.outputs())
+    artifact = dataclasses.replace(artifact, path=path, report=report, seconds=seconds, outputs=original.outputs)
     if artifact.quantization is not None and artifact.quantization.met is False:
         raise BudgetError(f"{original.deployable.name} as {form}: {artifact.quantization.missed()}", artifact)
     return artifact
@@ -248,7 +260,7 @@ def describe(original: Original) -> dict[str, Any]:
         "sha256": original.weights_sha256,
         "labels": list(deployable.labels),
         "input": deployable.input.to_json(),
-        "outputs": [output.to_json() for output in original.outputs()],
+        "outputs": [output.to_json() for output in original.outputs],
         "preprocess": deployable.preprocess.to_json(),
         "graph_resize": deployable.graph_resize(),
         "postprocess": deployable.postprocess(),

@@ -7,20 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgecv.observed import Observer
+from edgecv.original import Pictures, original_answers
 from edgecv.quantized_proof import ALTERED, DARKER, QUANTIZED_ERROR, compare_input, compare_quantized, sensitivity
 from edgecv.quiet import quiet_frameworks
 from edgecv.report import Report
 from edgecv.runtime import Arrays, Runner
-from edgecv.verification import (
-    DYNAMIC_BATCH,
-    Head,
-    Pictures,
-    make_report,
-    merge,
-    observed,
-    original_answers,
-    run_batched,
-)
+from edgecv.verification import DYNAMIC_BATCH, Head, make_report, merge, observed, run_batched
 
 if TYPE_CHECKING:
     from edgecv.deployable import Deployable

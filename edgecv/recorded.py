@@ -20,6 +20,7 @@ from edgecv.detection import DETECTIONS
 from edgecv.errors import ArtifactError, OptionError
 from edgecv.kernel_proof import KERNELS, compare_kernels, scales_of
 from edgecv.observed import Observer
+from edgecv.original import Pictures, picture_size
 from edgecv.patterns import pattern
 from edgecv.preprocess import Preprocess
 from edgecv.recorded_values import read_values, stored_values
@@ -28,13 +29,11 @@ from edgecv.runtime import Arrays, Runner, Runtime
 from edgecv.runtimes.container import damaged
 from edgecv.verification import (
     Head,
-    Pictures,
     compare_outputs,
     make_report,
     merge,
     observed,
     open_quietly,
-    picture_size,
     run_batched,
     tolerance_of,
 )

@@ -21,8 +21,7 @@ from edgecv.localisation import LOCALISATIONS
 from edgecv.metadata import check_digest
 from edgecv.nms import Nms
 from edgecv.observed import Observer, Run
-from edgecv.photos import shipped_photos
-from edgecv.pictures import fit_picture, picture_of_array, read_picture
+from edgecv.original import Pictures, gather_pictures, original_answers
 from edgecv.quiet import quiet_frameworks
 from edgecv.report import Check, Report
 from edgecv.resize import GraphResize
@@ -35,28 +34,13 @@ from edgecv.session import runtime_of
 if TYPE_CHECKING:
     from edgecv.deployable import Deployable
 
-__all__ = ["Head", "Pictures", "gather_pictures", "original_answers", "refuted", "verify", "verify_runner"]
+__all__ = ["Head", "refuted", "verify", "verify_runner"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_NOISE_PICTURES = 2
-_ENOUGH = 8
 DYNAMIC_BATCH = 3
 # What an artifact may say of itself that leaves its inputs and outputs as they are.
 _RUNS_ALL_THE_SAME = ("preprocess", "postprocess", "labels")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """Pictures at the network's size.
-
-    Attributes:
-        names: Where each comes from; ``photo:NAME`` and ``noise:SEED`` can be made again anywhere.
-        values: uint8 ``(pictures, height, width, channels)``.
-    """
-
-    names: tuple[str, ...]
-    values: Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,56 +179,6 @@ def open_quietly(runtime: Runtime, path: Path, device: str, expose: Sequence[str
     """Open an artifact without the engine's chatter (LiteRT tells of each delegate that it makes)."""
     with quiet_frameworks():
         return runtime.open(path, device=device, expose=expose)
-
-
-def gather_pictures(
-    deployable: "Deployable", images: Iterable[Path | str | Array] | None, *, more: Sequence[Path] = ()
-) -> Pictures:
-    """Return the pictures to verify on, at the network's size, with seeded noise at the end.
-
-    Without ``images`` they are the shipped photos and those that the network brings of its own kind. Where ``more``
-    are enough, the shipped photos, which may be of another kind, are left out.
-
-    Raises:
-        OptionError: ``images`` is empty.
-        PictureError: A picture cannot be read.
-    """
-    use_shipped = images is None and len(more) < _ENOUGH
-    shipped = {f"photo:{name}": picture for name, picture in shipped_photos().items()} if use_shipped else {}
-    given = {}
-    for index, image in enumerate((*(deployable.pictures if images is None else images), *more)):
-        if isinstance(image, str | Path):
-            given[str(image)] = read_picture(Path(image)).pixels
-        else:
-            given[f"array:{index}"] = picture_of_array(image).pixels
-    named = {**shipped, **given}
-    if not named:
-        raise OptionError("There are no pictures to verify on. Give at least one.")
-    channels, fit = deployable.channels, deployable.preprocess.fit
-    size = picture_size(deployable.input.shape, deployable.input_size)
-    values = [fit_picture(picture, fit, size, channels) for picture in named.values()]
-    noise = {f"noise:{seed}": noise_picture(seed, (*size, channels)) for seed in range(_NOISE_PICTURES)}
-    return Pictures(names=(*named, *noise), values=np.stack([*values, *noise.values()]))
-
-
-def picture_size(input_shape: Sequence[int | None], network_size: tuple[int, int]) -> tuple[int, int]:
-    """Return the ``(height, width)`` of pictures to verify on; where any goes in, one of another aspect ratio."""
-    height, width = input_shape[1:3]
-    # Odd sides: nothing is a multiple of a stride.
-    return (height or network_size[0] * 4 // 3 | 1, width or network_size[1] * 7 // 4 | 1)
-
-
-def noise_picture(seed: int, shape: tuple[int, int, int]) -> Array:
-    """Return seeded uint8 noise ``(height, width, channels)``; NumPy keeps PCG64's stream over versions."""
-    return np.random.Generator(np.random.PCG64(seed)).integers(0, 256, shape, dtype=np.uint8)
-
-
-def original_answers(deployable: "Deployable", pictures: Pictures) -> Arrays:
-    """Run the original, picture by picture; with all classes of a top-k, and the checkpoints."""
-    if deployable.top_k is not None:
-        deployable = dataclasses.replace(deployable, top_k=None, output_names=("probabilities",))
-    answers = [deployable.run(deployable.feed(picture[None]), checkpoints=True) for picture in pictures.values]
-    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 
 def verify_runner(

@@ -19,10 +19,11 @@ from edgecv.deployable import Deployable, network_output_names
 from edgecv.localisation import Localisation
 from edgecv.metadata import seal
 from edgecv.nms import Nms
+from edgecv.original import gather_pictures, original_answers
 from edgecv.photos import shipped_photos
 from edgecv.preprocess import STYLES
 from edgecv.report import Report
-from edgecv.verification import gather_pictures, original_answers, verify_runner
+from edgecv.verification import verify_runner
 
 Array = np.ndarray[Any, Any]
 Weights = list[Array]

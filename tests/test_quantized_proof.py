@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from edgecv.deployable import Deployable
+from edgecv.original import gather_pictures, original_answers
 from edgecv.quantized_proof import compare_quantized
 from edgecv.quantized_verification import QuantizedVerification
 from edgecv.report import Report
 from edgecv.runtime import Arrays, TensorInfo
-from edgecv.verification import Head, gather_pictures, original_answers
+from edgecv.verification import Head
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Change = Callable[[Arrays], None]

@@ -13,12 +13,13 @@ import edgecv
 from edgecv.errors import ArtifactError
 from edgecv.kernel_proof import KERNELS, compare_kernels, scales_of
 from edgecv.metadata import seal
+from edgecv.original import Pictures
 from edgecv.pipeline import Original
 from edgecv.recorded import case_pictures, record_cases
 from edgecv.recorded_values import read_values
 from edgecv.runtime import Arrays
 from edgecv.session import runtime_of
-from edgecv.verification import Head, Pictures
+from edgecv.verification import Head
 
 FORMATS = ("onnx", "tflite")
 CLASSIFIER = Head(task="classification", activation="softmax", top_k=None)

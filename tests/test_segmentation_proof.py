@@ -13,10 +13,11 @@ from edgecv import registry
 from edgecv.comparison import Comparison
 from edgecv.errors import ArtifactError
 from edgecv.metadata import seal
+from edgecv.original import gather_pictures, original_answers
 from edgecv.resize import GraphResize
 from edgecv.segmentation import CHECKPOINT, SegmentationHead
 from edgecv.segmentation_proof import compare_segmentation
-from edgecv.verification import gather_pictures, original_answers, verify_runner
+from edgecv.verification import verify_runner
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Arrays = dict[str, Array]

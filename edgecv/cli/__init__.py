@@ -5,6 +5,7 @@ A command's module is imported when the command runs, so that ``edgecv --help`` 
 
 import contextlib
 import difflib
+import gc
 import importlib
 import logging
 import os
@@ -105,7 +106,11 @@ def main() -> None:
     _open_closed_streams()
     # Commands show what they have to say; the library's log would say it twice.
     logging.getLogger("edgecv").addHandler(logging.NullHandler())
-    cli.main(prog_name="edgecv")
+    try:
+        cli.main(prog_name="edgecv")
+    finally:
+        # The interpreter would look for garbage among TensorFlow's objects on its way out: most of a second.
+        gc.freeze()
 
 
 def _open_closed_streams() -> None:

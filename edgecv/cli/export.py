@@ -96,7 +96,7 @@ def export(
         }
         _check_paths(paths)
         budget = quantization.budget(deployable)
-        original = Original(deployable, pictures, verify=verify, held_out=quantization.held_out)
+        original = Original(deployable, pictures, verify=verify, cases=cases, held_out=quantization.held_out)
     artifacts: dict[str, Artifact] = {}
     failures: dict[str, VerificationError] = {}
     missed: list[BudgetError] = []
@@ -217,7 +217,7 @@ def _failed_document(
         "seconds": None,
         "inputs": [original.deployable.input.to_json()],
         "optional_inputs": [],
-        "outputs": [output.to_json() for output in original.outputs()],
+        "outputs": [output.to_json() for output in original.outputs],
         "quantization": None,
         "verification": failure.report.to_json(),
     }

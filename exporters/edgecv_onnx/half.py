@@ -12,7 +12,7 @@ import numpy as np
 
 from edgecv.deployable import Deployable
 from edgecv.lowering import LoweredGraph
-from edgecv.verification import gather_pictures
+from edgecv.original import gather_pictures
 from edgecv_onnx.bias import maps, weighted
 from edgecv_onnx.dense import join_dense
 from edgecv_onnx.elements import element_types

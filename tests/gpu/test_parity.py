@@ -7,8 +7,9 @@ import pytest
 
 import edgecv
 from edgecv.greedy import greedy
+from edgecv.original import gather_pictures, original_answers
 from edgecv.runtimes.onnxruntime import OnnxRuntime
-from edgecv.verification import gather_pictures, original_answers, verify_runner
+from edgecv.verification import verify_runner
 
 pytestmark = [
     pytest.mark.gpu,

@@ -30,14 +30,13 @@ def test_providers_honour_the_protocol() -> None:
 
 
 def test_random_weights_are_seeded() -> None:
-    records = []
+    records, hashes = [], []
     for seed in (0, 0, 1):
         model = LENET.build()
         records.append(load_weights(LENET, model, weights="random", seed=seed))
-        assert records[-1].sha256 == hash_weights(model)
+        hashes.append(hash_weights(model))
     assert [record.source for record in records] == ["random (seed 0)", "random (seed 0)", "random (seed 1)"]
-    assert records[0] == records[1]
-    assert records[0].sha256 != records[2].sha256
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_a_network_without_published_weights() -> None:
@@ -94,7 +93,8 @@ def test_a_trained_model_s_file_is_loaded(tmp_path: Path) -> None:
     donor.optimizer.build(donor.trainable_variables)  # what the first step of training would add to the file
     donor.save(tmp_path / "trained.keras")
     model = fashion.build()
-    assert load_weights(fashion, model, weights=str(tmp_path / "trained.keras")).sha256 == hash_weights(donor)
+    load_weights(fashion, model, weights=str(tmp_path / "trained.keras"))
+    assert hash_weights(model) == hash_weights(donor)
 
 
 def test_a_name_that_is_nothing_is_refused() -> None:
