@@ -15,7 +15,7 @@ import contextlib
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,8 +101,34 @@ def lower(
     Raises:
         ConversionError: Keras runs on another backend, or the network cannot be traced at this size.
     """
+    _check_backend()
+    network = deployable.network
+    values, scaling = _folded_values(deployable)
+    kernels = {
+        f"kernel_{index}": variable
+        for index, variable in enumerate(network.variables)
+        if kernels_as_inputs and len(variable.shape) >= 2
+    }
+    thresholds = list(deployable.thresholds) if thresholds_as_inputs else []
+    trace = _tracer(dataclasses.replace(deployable, preprocess=scaling), values, kernels, thresholds, suppress)
+    layers = layer_paths(network)
+    function = _frozen(_traced(trace, _signature(deployable, thresholds, kernels), layers, deployable))
+    names = sorted_outputs(function, deployable)
+    return LoweredGraph(
+        function=function,
+        graph_def=_inlinable(function.graph.as_graph_def()),
+        input_name=function.inputs[0].name,
+        output_names={name: names[name] for name in deployable.output_names},
+        checkpoints={name: names[name] for name in deployable.checkpoints},
+        thresholds={name: f"{name}:0" for name in thresholds},
+        kernels={f"{name}:0": values[id(variable)] for name, variable in kernels.items()},
+        kernel_names={f"{name}:0": variable.path for name, variable in kernels.items()},
+        layers={index: path for index, (path, _) in enumerate(layers)},
+    )
+
+
+def _check_backend() -> None:
     import keras
-    import tensorflow as tf
 
     backend = keras.backend.backend()
     if backend != "tensorflow":
@@ -110,16 +136,26 @@ def lower(
             f"Exporting needs Keras on TensorFlow, it runs on {backend!r}. Set KERAS_BACKEND=tensorflow or unset it."
         )
 
-    network = deployable.network
-    values, scaling = _folded_values(deployable)
-    lowered = dataclasses.replace(deployable, preprocess=scaling)
-    kernels = {
-        f"kernel_{index}": variable
-        for index, variable in enumerate(network.variables)
-        if kernels_as_inputs and len(variable.shape) >= 2
-    }
 
-    thresholds = list(deployable.thresholds) if thresholds_as_inputs else []
+def _tracer(
+    deployable: Deployable,
+    values: Mapping[int, np.ndarray[Any, Any]],
+    kernels: Mapping[str, Any],
+    thresholds: Sequence[str],
+    suppress: Suppress | None,
+) -> Callable[..., dict[str, Any]]:
+    """Return what TensorFlow traces: a function of the picture, the thresholds and the kernels.
+
+    Args:
+        deployable: With the preprocessing that is not folded into ``values``.
+        values: Value of each variable by its id.
+        kernels: The variables that become inputs.
+        thresholds: Names of the thresholds that do.
+        suppress: As for `lower`.
+    """
+    import tensorflow as tf
+
+    network = deployable.network
 
     def trace(image: Any, *inputs: Any) -> dict[str, Any]:
         chosen = dict(zip(thresholds, inputs, strict=False))
@@ -134,35 +170,39 @@ def lower(
             fixed = [value(variable) for variable in network.non_trainable_variables]
             return network.stateless_call(trainable, fixed, x, training=False)[0]
 
-        outputs, checkpoints = lowered.graph(image, call, thresholds=chosen, suppress=suppress, best_class=_best_class)
+        outputs, checkpoints = deployable.graph(
+            image, call, thresholds=chosen, suppress=suppress, best_class=_best_class
+        )
         named = {**outputs, **checkpoints}
         return {name: tf.identity(tensor, name=f"output_{name}") for name, tensor in named.items()}
 
-    signature = [tf.TensorSpec(deployable.input.shape, deployable.input_dtype, name="image")]
-    signature += [tf.TensorSpec((), tf.float32, name=name) for name in thresholds]
-    signature += [tf.TensorSpec(variable.shape, variable.dtype, name=name) for name, variable in kernels.items()]
-    layers = layer_paths(network)
+    return trace
+
+
+def _signature(deployable: Deployable, thresholds: Sequence[str], kernels: Mapping[str, Any]) -> list[Any]:
+    import tensorflow as tf
+
+    return [
+        tf.TensorSpec(deployable.input.shape, deployable.input_dtype, name="image"),
+        *(tf.TensorSpec((), tf.float32, name=name) for name in thresholds),
+        *(tf.TensorSpec(variable.shape, variable.dtype, name=name) for name, variable in kernels.items()),
+    ]
+
+
+def _traced(
+    trace: Callable[..., Any], signature: Sequence[Any], layers: list[tuple[str, Any]], deployable: Deployable
+) -> Any:
+    """Return the ``ConcreteFunction``."""
+    import tensorflow as tf
+
     try:
         with _scoped(layers):
-            function = tf.function(trace, input_signature=signature, autograph=False).get_concrete_function()
+            return tf.function(trace, input_signature=signature, autograph=False).get_concrete_function()
     except EdgecvError:
         raise
     except Exception as error:  # Keras and custom layers may raise anything
         height, width = deployable.input_size
         raise ConversionError(f"{deployable.name} cannot be traced at {height}x{width}: {one_line(error)}.") from error
-    function = _frozen(function)
-    names = sorted_outputs(function, deployable)
-    return LoweredGraph(
-        function=function,
-        graph_def=_inlinable(function.graph.as_graph_def()),
-        input_name=function.inputs[0].name,
-        output_names={name: names[name] for name in deployable.output_names},
-        checkpoints={name: names[name] for name in deployable.checkpoints},
-        thresholds={name: f"{name}:0" for name in thresholds},
-        kernels={f"{name}:0": values[id(variable)] for name, variable in kernels.items()},
-        kernel_names={f"{name}:0": variable.path for name, variable in kernels.items()},
-        layers={index: path for index, (path, _) in enumerate(layers)},
-    )
 
 
 def _best_class(scores: Any) -> Any:
