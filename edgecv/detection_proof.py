@@ -21,7 +21,7 @@ from edgecv.greedy import Detections, greedy, iou
 from edgecv.nms import Nms
 from edgecv.runtime import Arrays
 
-__all__ = ["compare_anchors", "compare_detections"]
+__all__ = ["LEAST_SCORE", "compare_anchors", "compare_detections"]
 
 _MOST_EXCUSED = 0.02
 _NEAR = 1e-5
@@ -29,7 +29,7 @@ _NEAR = 1e-5
 _LOWERED_BOXES = 20
 # A class score times an objectness has no logit. Of a sigmoid ONNX Runtime is off by 1.2e-7, whatever its value: on
 # a picture whose best score is smaller than this, that would be more than the tolerance.
-_LEAST_SCORE = 0.01
+LEAST_SCORE = 0.01
 # Engines compute exp to within a few float32 steps; soft suppression multiplies dozens of them.
 _SOFT = 1e-5
 
@@ -103,7 +103,7 @@ def compare_anchors(
     difference of two logarithms is at most twice that of the logits. Scores that keep their activation differ
     relative to the picture's best, or to 0.01 where that is less.
     """
-    least_scale = _LEAST_SCORE if scores and activation == "none" else 0.0
+    least_scale = LEAST_SCORE if scores and activation == "none" else 0.0
     if activation == "softmax" and original.shape == artifact.shape and np.all(np.isfinite(artifact)):
         original, artifact, activation = take_off(original, activation), take_off(artifact, activation), "none"
     return compare(

@@ -20,10 +20,10 @@ from edgecv.segmentation import CHECKPOINT
 from edgecv.segmentation_proof import compare_segmentation
 from edgecv.verification import Head
 
-__all__ = ["KERNELS", "compare_kernels", "scales_of"]
+__all__ = ["KERNEL_TOLERANCE", "compare_kernels", "scales_of"]
 
 # 9 steps of a range of 256; the largest value is at least half the range.
-KERNELS = 9 / 128
+KERNEL_TOLERANCE = 9 / 128
 
 
 def scales_of(head: Head, answers: Arrays) -> dict[str, float]:
@@ -31,7 +31,7 @@ def scales_of(head: Head, answers: Arrays) -> dict[str, float]:
     return {
         # Of top-k, the original gives all classes.
         "scores" if head.top_k is not None else name: float(
-            f"{np.max(np.abs(_bare(head, name, values)), initial=0.0):.4g}"
+            f"{np.max(np.abs(_without_activation(head, name, values)), initial=0.0):.4g}"
         )
         for name, values in answers.items()
         if values.dtype.kind == "f"
@@ -58,9 +58,9 @@ def compare_kernels(
         after = given[name].reshape(len(given[name]), -1)[:, :: steps.get(name, 1)]
         compared[name] = _compare(head, name, answers[name], after, scales)
     if head.nms is not None:
-        compared["nms"] = compare_detections(given, given, head.nms, KERNELS, vacuity=False)["nms"]
+        compared["nms"] = compare_detections(given, given, head.nms, KERNEL_TOLERANCE, vacuity=False)["nms"]
     if head.segmentation is not None:
-        own = compare_segmentation(given, given, head.segmentation, KERNELS, resize=head.resize, vacuity=False)
+        own = compare_segmentation(given, given, head.segmentation, KERNEL_TOLERANCE, resize=head.resize, vacuity=False)
         compared["argmax"] = own["argmax"]
     return compared
 
@@ -80,18 +80,21 @@ def _compare(head: Head, name: str, before: Array, after: Array, scales: Mapping
     if not np.all(np.isfinite(after)):
         return failed("the artifact gives NaN or infinity")
     return compare(
-        _bare(head, name, before),
-        _bare(head, name, after),
+        _without_activation(head, name, before),
+        _without_activation(head, name, after),
         activation="none",
-        tolerance=KERNELS,
+        tolerance=KERNEL_TOLERANCE,
         classes=False,
         vacuity=False,
         least_scale=scales[name],
     )
 
 
-def _bare(head: Head, name: str, values: Array) -> Array:
-    """Return an output ``(pictures, …)`` without its activation, flat; of a softmax's logits the mean is taken off."""
+def _without_activation(head: Head, name: str, values: Array) -> Array:
+    """Return an output ``(pictures, …)`` without its activation, flat.
+
+    Of a classifier's logits the mean is taken off; what was sampled of others tells none.
+    """
     flat = values.reshape(len(values), -1)
     activation = head.activation_of(name)
     bare = take_off(flat, activation)

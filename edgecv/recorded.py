@@ -18,7 +18,7 @@ import numpy as np
 from edgecv.comparison import Comparison
 from edgecv.detection import DETECTIONS
 from edgecv.errors import ArtifactError, OptionError
-from edgecv.kernel_proof import KERNELS, compare_kernels, scales_of
+from edgecv.kernel_proof import KERNEL_TOLERANCE, compare_kernels, scales_of
 from edgecv.observed import Observer
 from edgecv.original import Pictures, picture_size
 from edgecv.patterns import pattern
@@ -251,7 +251,7 @@ def _read(path: Path, metadata: Mapping[str, Any], cases: Sequence[Any]) -> _Rec
         pictures=pictures,
         feed=feed,
         batch=metadata["input"]["shape"][0] or 1,
-        tolerance=KERNELS if scales else tolerance_of(path, metadata),
+        tolerance=KERNEL_TOLERANCE if scales else tolerance_of(path, metadata),
         answers=answers,
         steps=steps,
         scales=scales,

@@ -34,11 +34,16 @@ from edgecv.session import runtime_of
 if TYPE_CHECKING:
     from edgecv.deployable import Deployable
 
-__all__ = ["Head", "refuted", "verify", "verify_runner"]
+__all__ = ["LOCALISED", "Head", "refuted", "verify", "verify_runner"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DYNAMIC_BATCH = 3
+# How a localiser's outputs beside its class scores are compared: the box as it is, the objectness as one logit.
+LOCALISED: Mapping[str, Mapping[str, Any]] = {
+    LOCALISATIONS[1]: {"activation": "none"},
+    LOCALISATIONS[2]: {"activation": "sigmoid", "least_scale": 1.0},
+}
 # What an artifact may say of itself that leaves its inputs and outputs as they are.
 _RUNS_ALL_THE_SAME = ("preprocess", "postprocess", "labels")
 
@@ -357,50 +362,43 @@ def compare_outputs(
             answers, given, head.segmentation, tolerance, resize=head.resize, vacuity=vacuity, steps=steps
         )
     if head.nms is not None:
+        activation, fixed = head.score_activation, head.fixed_boxes
         return compare_detections(
-            answers,
-            given,
-            head.nms,
-            tolerance,
-            activation=head.score_activation,
-            fixed_boxes=head.fixed_boxes,
-            vacuity=vacuity,
-            steps=steps,
+            answers, given, head.nms, tolerance, activation=activation, fixed_boxes=fixed, vacuity=vacuity, steps=steps
         )
     if head.top_k is not None:
         (original,) = answers.values()
-        compared = compare_top_k(
-            original,
-            given["scores"],
-            given["classes"],
-            activation=head.activation,
-            tolerance=tolerance,
-            vacuity=vacuity,
-        )
-        return {"scores": compared}
-    if head.task == "detection":
+        scores, classes = given["scores"], given["classes"]
         return {
-            output: compare_anchors(
-                original,
-                given[output],
-                activation=head.score_activation if output == "scores" else "none",
-                scores=output == "scores",
-                tolerance=tolerance,
-                vacuity=vacuity and not (head.fixed_boxes and output == "boxes"),
+            "scores": compare_top_k(
+                original, scores, classes, activation=head.activation, tolerance=tolerance, vacuity=vacuity
             )
-            for output, original in answers.items()
         }
+    if head.task == "detection":
+        return _compare_anchors(head, answers, given, tolerance, vacuity=vacuity)
     if head.task == "localisation":
         return _compare_localisation(head.activation, answers, given, tolerance, vacuity=vacuity)
-    classes = head.task == "classification"
+    activation, classifies = head.activation, head.task == "classification"
     return {
         output: compare(
+            original, given[output], activation=activation, tolerance=tolerance, classes=classifies, vacuity=vacuity
+        )
+        for output, original in answers.items()
+    }
+
+
+def _compare_anchors(
+    head: Head, answers: Arrays, given: Arrays, tolerance: float, *, vacuity: bool
+) -> dict[str, Comparison]:
+    """Compare the boxes and scores of a detector without suppression, anchor by anchor."""
+    return {
+        output: compare_anchors(
             original,
             given[output],
-            activation=head.activation,
+            activation=head.score_activation if output == "scores" else "none",
+            scores=output == "scores",
             tolerance=tolerance,
-            classes=classes,
-            vacuity=vacuity,
+            vacuity=vacuity and not (head.fixed_boxes and output == "boxes"),
         )
         for output, original in answers.items()
     }
@@ -413,16 +411,18 @@ def _compare_localisation(
 
     Of a sigmoid's value itself ONNX Runtime is off by 1.2e-7: far from 0, relative to a value of 1e-4.
     """
-    _, box, objectness = LOCALISATIONS
-    settings: dict[str, dict[str, Any]] = {
-        box: {"activation": "none", "classes": False},
-        objectness: {"activation": "sigmoid", "classes": False, "least_scale": 1.0},
-    }
-    scores = {"activation": activation, "classes": True}
     compared = {
-        output: compare(original, given[output], tolerance=tolerance, vacuity=vacuity, **settings.get(output, scores))
+        output: compare(
+            original,
+            given[output],
+            tolerance=tolerance,
+            vacuity=vacuity,
+            classes=output not in LOCALISED,
+            **LOCALISED.get(output, {"activation": activation}),
+        )
         for output, original in answers.items()
     }
+    box = LOCALISATIONS[1]
     if answers[box].shape == given[box].shape:
         matched = match_boxes(answers[box], given[box], tolerance)
         compared[box] = dataclasses.replace(compared[box], box_match=matched)

@@ -11,7 +11,7 @@ import pytest
 
 import edgecv
 from edgecv.errors import ArtifactError
-from edgecv.kernel_proof import KERNELS, compare_kernels, scales_of
+from edgecv.kernel_proof import KERNEL_TOLERANCE, compare_kernels, scales_of
 from edgecv.metadata import seal
 from edgecv.original import Pictures
 from edgecv.pipeline import Original
@@ -221,7 +221,7 @@ def test_other_kernels_may_move_int8_logits_by_nine_steps_of_their_range() -> No
     assert judged(softmax(logits), constant, scale).startswith("relative difference")
     assert judged(softmax(logits), constant * np.nan, scale) == "the artifact gives NaN or infinity"
     assert judged(softmax(logits), softmax(logits)[:, :5], scale) == "it has 5 values instead of 10"
-    assert KERNELS == 9 / 128
+    assert KERNEL_TOLERANCE == 9 / 128
 
 
 def test_int8_top_k_is_compared_by_rank() -> None:

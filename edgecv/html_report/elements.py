@@ -1,6 +1,6 @@
 """The relative difference of every element of an output, in verification's own measure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +8,10 @@ import numpy as np
 
 from edgecv.comparison import both_taken_off, take_off
 from edgecv.detection import CHECKPOINTS
-from edgecv.localisation import LOCALISATIONS
+from edgecv.detection_proof import LEAST_SCORE
 from edgecv.observed import Run
 from edgecv.segmentation import CHECKPOINT
-from edgecv.verification import Head
+from edgecv.verification import LOCALISED, Head
 
 __all__ = ["BINS_A_DECADE", "FIRST", "LAST", "ElementErrors", "element_errors"]
 
@@ -90,7 +90,7 @@ def _pairs(head: Head, run: Run) -> Iterator[_Pair]:
         yield _Pair(output=output, original=original.reshape(len(original), -1), artifact=flat, **how)
 
 
-def _measures(head: Head, run: Run) -> dict[str, dict[str, Any]]:
+def _measures(head: Head, run: Run) -> Mapping[str, Mapping[str, Any]]:
     """Return how each output is compared."""
     if head.segmentation is not None:
         activation = head.segmentation.activation
@@ -98,16 +98,11 @@ def _measures(head: Head, run: Run) -> dict[str, dict[str, Any]]:
     if head.nms is not None or head.task == "detection":
         boxes, scores = CHECKPOINTS if head.nms is not None else ("boxes", "scores")
         activation = head.score_activation
-        least = 0.01 if activation == "none" else 0.0
+        least = LEAST_SCORE if activation == "none" else 0.0
         how = {"activation": activation, "logarithms": activation == "softmax", "least_scale": least}
         return {boxes: {"activation": "none"}, scores: how}
     if head.task == "localisation":
-        _, box, objectness = LOCALISATIONS
-        special: dict[str, dict[str, Any]] = {
-            box: {"activation": "none"},
-            objectness: {"activation": "sigmoid", "least_scale": 1.0},
-        }
-        return {output: special.get(output, {"activation": head.activation}) for output in run.answers}
+        return {output: LOCALISED.get(output, {"activation": head.activation}) for output in run.answers}
     return {output: {"activation": head.activation} for output in run.answers}
 
 
