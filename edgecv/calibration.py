@@ -15,9 +15,14 @@ if TYPE_CHECKING:
 
     from edgecv.deployable import Deployable
 
-__all__ = ["Calibration"]
+__all__ = ["Calibration", "is_blank"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def is_blank(feed: Array) -> bool:
+    """Say whether a feed is of one colour, as those are that always come along: it tells nothing of what is usual."""
+    return not np.any(np.ptp(feed, axis=(1, 2)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,6 @@
-"""Take out of the biases what rounding the weights adds to a layer's output on average.
+"""Correct the biases of int8 for the rounding of the weights, as `edgecv.bias_correction` says.
 
-With 7 bits a channel's rounded weights sum up to something else than its weights did, and behind a ReLU all that they
-multiply is positive: every output of the channel moves the same way, layer after layer. The mean of the input over
-real pictures tells by how much (EfficientNet-Lite0: half of the error of the logits is that).
-
-Reference:
-    Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019,
-    https://arxiv.org/abs/1906.04721, section 4.2.
+With 7 bits half of the error of EfficientNet-Lite0's logits is what rounding adds on average.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgecv.bias_correction import correct_biases
 from edgecv_onnx.graph import Graph, attribute
 
 __all__ = ["add_biases", "correct", "maps", "weighted"]
@@ -56,10 +51,8 @@ def correct(graph: Graph, weights: Mapping[str, _Array], means: Mapping[str, _Ar
         if kernel is None or bias is None:  # it stays float
             continue
         lost = np.asarray(weights[node.name], np.float64) - _dequantized(graph, kernel)
-        steps = np.round(_response(node, lost, means[node.name]) / graph.constants[bias.input[1]])
-        limits = np.iinfo(np.int32)
-        corrected = np.clip(graph.constants[bias.input[0]] + steps, limits.min, limits.max)
-        graph.constants[bias.input[0]] = corrected.astype(np.int32)
+        biases, scales = (graph.constants[name] for name in bias.input[:2])
+        graph.constants[bias.input[0]] = correct_biases(biases, scales, _by_group(node, lost), means[node.name])
 
 
 def _output_axis(node: Any) -> int:
@@ -74,10 +67,9 @@ def _dequantized(graph: Graph, pair: Any) -> _Array:
     return (values - zero.reshape(shape)) * scale.reshape(shape)
 
 
-def _response(node: Any, weights: _Array, mean: _Array) -> _Array:
-    """Return what a node with these weights gives for an input that is its mean everywhere, one value a channel."""
+def _by_group(node: Any, weights: _Array) -> _Array:
+    """Return a node's weights ``(groups, filters, inputs)``, summed over the places of a window."""
     if node.op_type == "Gemm":
-        return np.asarray(weights @ mean if attribute(node, "transB", 0) else mean @ weights)
+        return (weights if attribute(node, "transB", 0) else weights.T)[None]
     groups = attribute(node, "group", 1)
-    taps = weights.reshape(groups, -1, *weights.shape[1:]).sum(axis=(3, 4))  # groups, filters, inputs
-    return np.asarray(np.einsum("gfi,gi->gf", taps, mean.reshape(groups, -1)).reshape(-1))
+    return np.asarray(weights.reshape(groups, -1, *weights.shape[1:]).sum(axis=(3, 4)))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgecv.artifact import hash_file
+from edgecv.calibration import is_blank
 from edgecv_onnx.graph import Graph
 from edgecv_onnx.write import write
 
@@ -116,7 +117,7 @@ def _run(path: Path, tensors: Sequence[str], maps: Iterable[str], batches: Itera
         # NaN passes through both, so that it is found.
         low = np.minimum(low, np.array(least, np.float64).reshape(-1))
         high = np.maximum(high, np.array(largest, np.float64).reshape(-1))
-        real = [place for place, feed in enumerate(batch) if np.any(np.ptp(feed, axis=(1, 2)))]
+        real = [place for place, feed in enumerate(batch) if not is_blank(feed)]
         count += len(real)
         for name, means in zip(sums, values[2 * len(tensors) :], strict=True):
             sums[name] = sums[name] + means.reshape(size, -1)[real].sum(axis=0, dtype=np.float64)

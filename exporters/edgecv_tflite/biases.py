@@ -4,26 +4,19 @@ A bias is counted in steps of input scale × kernel scale. Where training has le
 kernel's own scale is so fine that the quantizer's bias overflows, and the channel answers with some other constant.
 """
 
-import copy
 from typing import Any
 
-from edgecv_tflite.operators import kind, readers
+from edgecv_tflite.operators import WEIGHTED, kind, readers
+from edgecv_tflite.tensors import put, read_floats
 
-__all__ = ["mend_biases"]
+__all__ = ["MOST", "has_int_bias", "mend_biases"]
 
-# Places of input, kernel and bias among an operator's inputs.
-_PLACES = {
-    "CONV_2D": (0, 1, 2),
-    "DEPTHWISE_CONV_2D": (0, 1, 2),
-    "FULLY_CONNECTED": (0, 1, 2),
-    "TRANSPOSE_CONV": (2, 1, 3),
-}
 # Half of the accumulator's range: the products need room, too.
-_MOST = 2**30
+MOST = 2**30
 
 
 def mend_biases(model: Any, floats: Any) -> None:
-    """Quantise kernels and biases again, in place, where a bias would take more than `_MOST` steps.
+    """Quantise kernels and biases again, in place, where a bias would take more than `MOST` steps.
 
     Args:
         model: The quantised model.
@@ -31,14 +24,15 @@ def mend_biases(model: Any, floats: Any) -> None:
     """
     graph = model.subgraphs[0]
     exact = {tensor.name: tensor for tensor in floats.subgraphs[0].tensors}
-    for index in sorted({operator.inputs[1] for operator in graph.operators if kind(model, operator) in _PLACES}):
-        users = [each for each in readers(model, index) if _has_int_bias(model, each, index)]
+    for index in sorted({operator.inputs[1] for operator in graph.operators if kind(model, operator) in WEIGHTED}):
+        users = [each for each in readers(model, index) if has_int_bias(model, each, index)]
         if users and graph.tensors[index].name in exact:
             _mend(model, floats, exact, index, users)
 
 
-def _has_int_bias(model: Any, operator: Any, kernel: int) -> bool:
-    places = _PLACES.get(kind(model, operator))
+def has_int_bias(model: Any, operator: Any, kernel: int) -> bool:
+    """Say whether an operator is a layer with this kernel and a quantised bias."""
+    places = WEIGHTED.get(kind(model, operator))
     if places is None or len(operator.inputs) <= places[2] or operator.inputs[places[1]] != kernel:
         return False
     bias = operator.inputs[places[2]]
@@ -54,38 +48,21 @@ def _mend(model: Any, floats: Any, exact: dict[bytes, Any], index: int, users: l
     needed = scales.copy()
     biases = []
     for operator in users:
-        given, _, bias = (tensors[operator.inputs[place]] for place in _PLACES[kind(model, operator)])
+        given, _, bias = (tensors[operator.inputs[place]] for place in WEIGHTED[kind(model, operator)])
         if bias.name not in exact:
             return
         step = float(given.quantization.scale[0])
-        values = _floats(floats, exact[bias.name]).ravel()
+        values = read_floats(floats, exact[bias.name]).ravel()
         # One scale for all channels must serve the largest bias.
-        least = np.abs(values) / (step * _MOST)
+        least = np.abs(values) / (step * MOST)
         needed = np.maximum(needed, least if len(scales) > 1 else least.max())
         biases.append((bias, values, step))
     if np.array_equal(needed, scales):
         return
     needed = needed.astype(np.float32).astype(np.float64)
-    values = _floats(floats, exact[kernel.name])
+    values = read_floats(floats, exact[kernel.name])
     sides = [1] * values.ndim
     sides[kernel.quantization.quantizedDimension] = len(needed)
-    _put(model, kernel, np.clip(np.rint(values / needed.reshape(sides)), -127, 127).astype(np.int8), needed)
+    put(model, kernel, np.clip(np.rint(values / needed.reshape(sides)), -127, 127).astype(np.int8), needed)
     for bias, values, step in biases:
-        _put(model, bias, np.rint(values / (needed * step)).astype("<i4"), needed * step)
-
-
-def _floats(floats: Any, tensor: Any) -> Any:
-    import numpy as np
-
-    return np.frombuffer(bytes(floats.buffers[tensor.buffer].data), "<f4").astype(np.float64).reshape(tensor.shape)
-
-
-def _put(model: Any, tensor: Any, values: Any, scales: Any) -> None:
-    """Give a tensor other values, in a buffer of its own: equal constants share one."""
-    import numpy as np
-
-    if sum(each.buffer == tensor.buffer for graph in model.subgraphs for each in graph.tensors) > 1:
-        model.buffers.append(copy.copy(model.buffers[tensor.buffer]))
-        tensor.buffer = len(model.buffers) - 1
-    model.buffers[tensor.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
-    tensor.quantization.scale = [float(scale) for scale in scales]
+        put(model, bias, np.rint(values / (needed * step)).astype("<i4"), needed * step)

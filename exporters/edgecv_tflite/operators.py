@@ -5,7 +5,15 @@ from typing import Any
 
 from edgecv.tflite_operators import operator_name
 
-__all__ = ["kind", "names_of", "readers"]
+__all__ = ["WEIGHTED", "kernel_of", "kind", "names_of", "readers"]
+
+# Operators with weights → the places of input, kernel and bias among their inputs.
+WEIGHTED = {
+    "CONV_2D": (0, 1, 2),
+    "DEPTHWISE_CONV_2D": (0, 1, 2),
+    "FULLY_CONNECTED": (0, 1, 2),
+    "TRANSPOSE_CONV": (2, 1, 3),
+}
 
 
 def kind(model: Any, operator: Any) -> str:
@@ -24,3 +32,14 @@ def names_of(model: Any, indices: Iterable[int]) -> list[str]:
 def readers(model: Any, index: int) -> list[Any]:
     """Return the operators of the main subgraph that read a tensor."""
     return [operator for operator in model.subgraphs[0].operators if index in list(operator.inputs)]
+
+
+def kernel_of(model: Any, operator: Any) -> Any | None:
+    """Return the constant float32 kernel of a layer; None of any other operator."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    if kind(model, operator) not in WEIGHTED:
+        return None
+    tensor = model.subgraphs[0].tensors[operator.inputs[1]]
+    constant = model.buffers[tensor.buffer].data is not None
+    return tensor if constant and tensor.type == schema.TensorType.FLOAT32 else None

@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgecv.calibration import is_blank
 from edgecv.errors import ConversionError, EdgecvError, OptionError, one_line
 from edgecv.quantizable import joint_layers, output_layers
 from edgecv.quiet import quiet_frameworks
+from edgecv_tflite.bias_correction import add_biases, correct
 from edgecv_tflite.biases import mend_biases
 from edgecv_tflite.fuse import drop_unused, fuse_elementwise
 from edgecv_tflite.head import fuse_input, head_operators, sharpen_constants
+from edgecv_tflite.means import Means, add_means
 from edgecv_tflite.operators import kind, names_of
 
 if TYPE_CHECKING:
@@ -60,10 +63,11 @@ def quantise(
 
     chosen = _chosen(model, names, deployable, float_layers)
     head = head_operators(model, chosen)
+    add_biases(model)
     content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     try:
         with quiet_frameworks():  # it draws progress bars
-            quantised = _run_quantizer(content, [*head, *chosen], _feeds(deployable, calibration))
+            quantised, means = _run_quantizer(content, [*head, *chosen], _feeds(deployable, calibration))
     except EdgecvError:
         raise
     except Exception as error:  # the quantizer raises whatever its passes meet
@@ -71,6 +75,7 @@ def quantise(
     result = _object(quantised)
     sharpen_constants(result, model, head)
     mend_biases(result, model)
+    correct(result, model, means)
     fuse_input(result, deployable.name)
     fuse_elementwise(result)
     drop_unused(result)
@@ -111,23 +116,44 @@ def _feeds(deployable: "Deployable", calibration: "Calibration") -> "Iterator[np
         yield np.repeat(feed, deployable.batch or 1, axis=0)
 
 
-def _run_quantizer(content: bytes, scopes: Sequence[str], feeds: "Iterator[np.ndarray[Any, Any]]") -> bytes:
-    from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe_manager
-    from ai_edge_quantizer.utils import qsv_utils
+def _run_quantizer(
+    content: bytes, scopes: Sequence[str], feeds: "Iterator[np.ndarray[Any, Any]]"
+) -> tuple[bytes, Means]:
+    from ai_edge_quantizer import qtyping, quantizer, recipe_manager
 
     manager = recipe_manager.RecipeManager()
     regex = f"^(?:{'|'.join(map(re.escape, scopes))})$"
     manager.add_static_config(regex, "*", activation_num_bits=8, weight_num_bits=8)
     # An output goes by the name of the operator that gives it, which would make it int8, too.
     manager.add_quantization_config(".*", qtyping.TFLOperationName.OUTPUT, algorithm_key="no_quantize")
-    # Reading ranges off inside the engine takes a quarter of the time of copying every tensor out of it.
-    mode = calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED
-    ranges = calibrator.Calibrator(content, num_threads=_THREADS, mode=mode, qsv_update_func=qsv_utils.min_max_update)
-    for feed in feeds:  # one call a picture: a call reads its pictures into memory, to count them
-        ranges.calibrate({_SIGNATURE: [{"image": feed}]}, manager)
+    ranges, means = _observe(content, manager, feeds)
     run = quantizer.Quantizer(content, manager.get_quantization_recipe())
-    result = run.quantize(ranges.get_model_qsvs(), enable_progress_bar=False, enable_progress_report=False)
-    return bytes(result.quantized_model)
+    result = run.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    return bytes(result.quantized_model), means
+
+
+def _observe(content: bytes, manager: Any, feeds: "Iterator[np.ndarray[Any, Any]]") -> tuple[dict[str, Any], Means]:
+    """Return the ranges of all tensors, and the mean inputs of the layers."""
+    from ai_edge_quantizer import calibrator
+    from ai_edge_quantizer.utils import qsv_utils
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    observed = _object(content)
+    add_means(observed)
+    # Reading ranges off inside the engine takes a quarter of the time of copying every tensor out of it.
+    engine = calibrator.Calibrator(
+        bytes(flatbuffer_utils.convert_object_to_bytearray(observed)),
+        num_threads=_THREADS,
+        mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+        qsv_update_func=qsv_utils.min_max_update,
+    )
+    means = Means()
+    for feed in feeds:  # one call a picture: a call reads its pictures into memory, to count them
+        engine.calibrate({_SIGNATURE: [{"image": feed}]}, manager, cache_output=True)
+        if not is_blank(feed):
+            means.add(engine.get_cached_output()[0])
+        engine.clear_cached_output()
+    return engine.get_model_qsvs(), means
 
 
 def _object(content: bytes) -> Any:
