@@ -171,12 +171,8 @@ def export(
         BudgetError: Int8 drops more than ``max_drop``; the best that was found is written.
         OutputError: ``path`` cannot be written.
     """
-    if options and not isinstance(to, str):
-        raise OptionError(f"{sorted(options)[0]!r} has no use: the exporter given as to= has its options already.")
-    if images is not None and isinstance(source, Original):
-        raise OptionError("images has no use: the original was made with its pictures already.")
-    if verify and not devices:
-        raise OptionError("There is no device to verify on. Give at least one, such as cpu.")
+    _check_given(source, to, verify=verify, images=images, devices=devices, options=options)
+    pictures: CalibrationPictures | None = None
     if calibration is not None:
         if not isinstance(to, str) or budget is not None:
             raise OptionError("calibration has no use: the exporter given as to=, or the budget, has it already.")
@@ -193,30 +189,19 @@ def export(
         raise OptionError(f"No installed runtime opens {exporter.suffix}: install one, or use --no-verify.")
     started = time.perf_counter()
     with replace_whole(path) as temporary:
-        deployable = source.deployable if isinstance(source, Original) else source
         if budget is None and exporter.precision == "int8":
-            budget = _budget(deployable, exporter, pictures if calibration is not None else None, max_drop, data)
-        held_out = budget.pictures.held_out if budget is not None else ()
-        original = (
-            source
-            if isinstance(source, Original)
-            else Original(source, images, verify=verify, cases=cases, held_out=held_out)
-        )
-        artifact = _converted(
-            original, exporter, path, temporary, budget, runtime if verify else None, devices[:1], tell
-        )
+            deployable = source.deployable if isinstance(source, Original) else source
+            budget = _budget(deployable, exporter, pictures, max_drop, data)
+        if isinstance(source, Original):
+            original = source
+        else:
+            held_out = budget.pictures.held_out if budget is not None else ()
+            original = Original(source, images, verify=verify, cases=cases, held_out=held_out)
+        measured = runtime if verify else None
+        artifact = _converted(original, exporter, path, temporary, budget, measured, devices[:1], tell)
         report = _verified(original, artifact, exporter, runtime, devices, observe) if verify else None
         if runtime is not None:
-            proven = devices if report is not None else ()
-            document = _metadata(original, artifact, exporter, form, report) | {
-                "versions": versions_of(exporter, runtime[1], verified=bool(proven)),
-                "settings": settings_of(exporter, devices=proven, pictures=original.count if proven else 0),
-            }
-            if report is not None and cases:
-                document["verification"] |= _recorded(original, artifact, exporter, runtime[1], devices[0])
-            document = seal(temporary, document, runtime[1])
-            if report is not None and cases:
-                _prove_cases(original, temporary, document, runtime, devices)
+            _seal(original, artifact, exporter, form, temporary, runtime, report, devices, cases=cases)
     seconds = time.perf_counter() - started
     artifact = dataclasses.replace(artifact, path=path, report=report, seconds=seconds, outputs=original.outputs)
     if artifact.quantization is not None and artifact.quantization.met is False:
@@ -265,6 +250,24 @@ def describe(original: Original) -> dict[str, Any]:
         "graph_resize": deployable.graph_resize(),
         "postprocess": deployable.postprocess(),
     }
+
+
+def _check_given(
+    source: Deployable | Original,
+    to: str | Exporter,
+    *,
+    verify: bool,
+    images: object,
+    devices: Sequence[str],
+    options: Mapping[str, Any],
+) -> None:
+    """Refuse arguments that do not go together."""
+    if options and not isinstance(to, str):
+        raise OptionError(f"{sorted(options)[0]!r} has no use: the exporter given as to= has its options already.")
+    if images is not None and isinstance(source, Original):
+        raise OptionError("images has no use: the original was made with its pictures already.")
+    if verify and not devices:
+        raise OptionError("There is no device to verify on. Give at least one, such as cpu.")
 
 
 def _check_budget(exporter: Exporter, *, max_drop: float | None, data: object, verify: bool) -> None:
@@ -376,6 +379,32 @@ def _proof(
         return original.quantized.verify(runner, name, observe)
     tolerance = TOLERANCES[exporter.precision]
     return verify_runner(runner, name, original.deployable, pictures, original.answers, tolerance, observe)
+
+
+def _seal(
+    original: Original,
+    artifact: Artifact,
+    exporter: Exporter,
+    form: str,
+    temporary: Path,
+    runtime: tuple[str, Runtime],
+    report: Report | None,
+    devices: Sequence[str],
+    *,
+    cases: bool,
+) -> None:
+    """Put metadata, proof and digest into the file; where cases are recorded, demand them of what is shipped."""
+    proven = devices if report is not None else ()
+    document = _metadata(original, artifact, exporter, form, report) | {
+        "versions": versions_of(exporter, runtime[1], verified=bool(proven)),
+        "settings": settings_of(exporter, devices=proven, pictures=original.count if proven else 0),
+    }
+    records = cases and report is not None
+    if records:
+        document["verification"] |= _recorded(original, artifact, exporter, runtime[1], devices[0])
+    document = seal(temporary, document, runtime[1])
+    if records:
+        _prove_cases(original, temporary, document, runtime, devices)
 
 
 def _recorded(
