@@ -57,7 +57,7 @@ def quantise(
 
     Raises:
         OptionError: ``float_layers`` names a layer that the network has not.
-        ConversionError: The quantizer failed, or the input would lose levels.
+        ConversionError: The network gives NaN or infinity, the quantizer failed, or the input would lose levels.
     """
     from tensorflow.lite.tools import flatbuffer_utils
 
@@ -67,7 +67,9 @@ def quantise(
     content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     try:
         with quiet_frameworks():  # it draws progress bars
-            quantised, means = _run_quantizer(content, [*head, *chosen], _feeds(deployable, calibration))
+            ranges, means = _observe(content, _feeds(deployable, calibration))
+            _check_finite(ranges, names, deployable)
+            quantised = _run_quantizer(content, [*head, *chosen], ranges)
     except EdgecvError:
         raise
     except Exception as error:  # the quantizer raises whatever its passes meet
@@ -116,25 +118,9 @@ def _feeds(deployable: "Deployable", calibration: "Calibration") -> "Iterator[np
         yield np.repeat(feed, deployable.batch or 1, axis=0)
 
 
-def _run_quantizer(
-    content: bytes, scopes: Sequence[str], feeds: "Iterator[np.ndarray[Any, Any]]"
-) -> tuple[bytes, Means]:
-    from ai_edge_quantizer import qtyping, quantizer, recipe_manager
-
-    manager = recipe_manager.RecipeManager()
-    regex = f"^(?:{'|'.join(map(re.escape, scopes))})$"
-    manager.add_static_config(regex, "*", activation_num_bits=8, weight_num_bits=8)
-    # An output goes by the name of the operator that gives it, which would make it int8, too.
-    manager.add_quantization_config(".*", qtyping.TFLOperationName.OUTPUT, algorithm_key="no_quantize")
-    ranges, means = _observe(content, manager, feeds)
-    run = quantizer.Quantizer(content, manager.get_quantization_recipe())
-    result = run.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
-    return bytes(result.quantized_model), means
-
-
-def _observe(content: bytes, manager: Any, feeds: "Iterator[np.ndarray[Any, Any]]") -> tuple[dict[str, Any], Means]:
+def _observe(content: bytes, feeds: "Iterator[np.ndarray[Any, Any]]") -> tuple[dict[str, Any], Means]:
     """Return the ranges of all tensors, and the mean inputs of the layers."""
-    from ai_edge_quantizer import calibrator
+    from ai_edge_quantizer import calibrator, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
     from tensorflow.lite.tools import flatbuffer_utils
 
@@ -147,13 +133,37 @@ def _observe(content: bytes, manager: Any, feeds: "Iterator[np.ndarray[Any, Any]
         mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
         qsv_update_func=qsv_utils.min_max_update,
     )
-    means = Means()
+    unused, means = recipe_manager.RecipeManager(), Means()
     for feed in feeds:  # one call a picture: a call reads its pictures into memory, to count them
-        engine.calibrate({_SIGNATURE: [{"image": feed}]}, manager, cache_output=True)
+        engine.calibrate({_SIGNATURE: [{"image": feed}]}, unused, cache_output=True)
         if not is_blank(feed):
             means.add(engine.get_cached_output()[0])
         engine.clear_cached_output()
     return engine.get_model_qsvs(), means
+
+
+def _check_finite(ranges: Mapping[str, Any], names: "Names", deployable: "Deployable") -> None:
+    import numpy as np
+
+    for name, layers in names.groups.items():
+        if name in ranges and not np.all(np.isfinite([ranges[name]["min"], ranges[name]["max"]])):
+            raise ConversionError(
+                f"{deployable.name} cannot be written as int8: {'+'.join(layers)} gives NaN or infinity "
+                "on a calibration picture."
+            )
+
+
+def _run_quantizer(content: bytes, scopes: Sequence[str], ranges: dict[str, Any]) -> bytes:
+    from ai_edge_quantizer import qtyping, quantizer, recipe_manager
+
+    manager = recipe_manager.RecipeManager()
+    regex = f"^(?:{'|'.join(map(re.escape, scopes))})$"
+    manager.add_static_config(regex, "*", activation_num_bits=8, weight_num_bits=8)
+    # An output goes by the name of the operator that gives it, which would make it int8, too.
+    manager.add_quantization_config(".*", qtyping.TFLOperationName.OUTPUT, algorithm_key="no_quantize")
+    run = quantizer.Quantizer(content, manager.get_quantization_recipe())
+    result = run.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    return bytes(result.quantized_model)
 
 
 def _object(content: bytes) -> Any:

@@ -1,5 +1,6 @@
-"""TFLite in int8: what rounding the kernels adds on average is taken out of the biases."""
+"""TFLite in int8: what rounding the kernels adds on average goes into the biases; of NaN nothing is learnt."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 import edgecv
 from edgecv.calibration import Calibration
 from edgecv.deployable import Deployable
+from edgecv.errors import ConversionError
 from edgecv.pictures import read_picture
 from edgecv.runtimes.litert import LiteRtRuntime
 
@@ -77,3 +79,30 @@ def test_a_channel_keeps_its_mean_though_its_kernel_is_rounded(
     _, rounded = means(deployable, pictures, exporter.export(deployable, tmp_path / "rounded.tflite").path)
     assert np.abs(rounded / original - 1).max() > 0.01
     assert np.abs(corrected - original).max() < 0.25 * np.abs(rounded - original).max()
+
+
+def test_a_network_that_gives_nan_names_the_layer(pictures: tuple[Path, ...], tmp_path: Path) -> None:
+    model = network("convolution")
+    kernel, bias = model.get_layer("layer").get_weights()
+    kernel[0, 0, 0, 0] = np.nan
+    model.get_layer("layer").set_weights([kernel, bias])
+    exporter = TfliteExporter(precision="int8", calibration=Calibration(paths=pictures))
+    message = "network cannot be written as int8: layer gives NaN or infinity on a calibration picture."
+    with pytest.raises(ConversionError, match=f"^{re.escape(message)}$"):
+        exporter.export(edgecv.deploy(model, preprocess="0-1", activation="none"), tmp_path / "network.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bias_that_several_layers_share_is_corrected_for_each(pictures: tuple[Path, ...], tmp_path: Path) -> None:
+    image = keras.Input((32, 32, 3), name="image")
+    shared = layers.Conv2D(3, 3, padding="same", bias_initializer="ones", name="shared")
+    first = shared(image)
+    second = shared(layers.MaxPooling2D(2, name="smaller")(first))
+    outputs = [layers.GlobalAveragePooling2D(name=name)(x) for name, x in (("a", first), ("b", second))]
+    deployable = edgecv.deploy(keras.Model(image, outputs, name="network"), preprocess="0-1", activation="none")
+    exporter = TfliteExporter(precision="int8", calibration=Calibration(paths=pictures))
+    runner = LiteRtRuntime().open(exporter.export(deployable, tmp_path / "network.tflite").path, threads=1)
+    pixels = read_picture(pictures[0]).pixels[None]
+    given = runner.run({"image": pixels})
+    for name, values in deployable.run(pixels).items():
+        assert given[name] == pytest.approx(values, abs=0.02 * float(np.abs(values).max()))
