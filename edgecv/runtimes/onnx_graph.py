@@ -10,7 +10,7 @@ from pathlib import Path
 from edgecv.protobuf import Field, WireError, fields, integers, text
 from edgecv.runtimes.container import Buffer, mapped, unreadable
 
-__all__ = ["OnnxNode", "Shape", "read_graph"]
+__all__ = ["OnnxNode", "Shape", "initializers", "read_graph"]
 
 _MODEL_GRAPH = 7
 _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
@@ -44,16 +44,24 @@ def read_graph(path: Path) -> tuple[list[OnnxNode], dict[str, Shape]]:
         ArtifactError: The file cannot be parsed.
     """
     nodes: list[OnnxNode] = []
-    shapes: dict[str, Shape] = {}
     with mapped(path) as data:
         try:
             for graph in _messages(data, 0, len(data), _MODEL_GRAPH):
                 nodes += [_node(data, part) for part in _messages(data, graph.begin, graph.end, _GRAPH_NODE)]
-                tensors = _messages(data, graph.begin, graph.end, _GRAPH_INITIALIZER)
-                shapes |= dict(_tensor(data, part) for part in tensors)
+            shapes = dict(_tensor(data, part) for part in initializers(data))
         except WireError as error:
             raise unreadable(path, "ONNX", error) from error
     return nodes, shapes
+
+
+def initializers(data: Buffer) -> Iterator[Field]:
+    """Yield the messages of the main graph's initializers.
+
+    Raises:
+        WireError: The data are no message.
+    """
+    for graph in _messages(data, 0, len(data), _MODEL_GRAPH):
+        yield from _messages(data, graph.begin, graph.end, _GRAPH_INITIALIZER)
 
 
 def _messages(data: Buffer, begin: int, end: int, number: int) -> Iterator[Field]:

@@ -10,11 +10,10 @@ from typing import Any
 
 from edgecv.protobuf import Field, WireError, fields, text
 from edgecv.runtimes.container import Buffer, mapped, unreadable
-from edgecv.runtimes.onnx_graph import OnnxNode, read_graph
+from edgecv.runtimes.onnx_graph import OnnxNode, initializers, read_graph
 
 __all__ = ["Scale", "read_scales"]
 
-_MODEL_GRAPH, _GRAPH_INITIALIZER = 7, 5
 _TENSOR_NAME, _TENSOR_RAW = 8, 9
 
 
@@ -69,8 +68,7 @@ def _read_constants(path: Path, names: Collection[str]) -> Mapping[str, bytes]:
         try:
             found = {
                 name: data[raw.begin : raw.end]
-                for graph in _messages(data, 0, len(data), _MODEL_GRAPH)
-                for tensor in _messages(data, graph.begin, graph.end, _GRAPH_INITIALIZER)
+                for tensor in initializers(data)
                 for name, raw in _tensor(data, tensor)
                 if name in names
             }
@@ -83,7 +81,3 @@ def _tensor(data: Buffer, tensor: Field) -> Iterator[tuple[str, Field]]:
     parts = {field.number: field for field in fields(data, tensor.begin, tensor.end)}
     if _TENSOR_NAME in parts and _TENSOR_RAW in parts:
         yield text(data, parts[_TENSOR_NAME]), parts[_TENSOR_RAW]
-
-
-def _messages(data: Buffer, begin: int, end: int, number: int) -> Iterator[Field]:
-    return (field for field in fields(data, begin, end) if field.number == number and field.is_message)
