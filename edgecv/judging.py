@@ -112,10 +112,14 @@ def open_labelled(
     Raises:
         DataError: They cannot be read.
     """
+    from edgecv.data.problems import BrokenDataError
     from edgecv.data.reading import open_data
     from edgecv.evaluation.selection import select
 
-    dataset = open_data(path, format=format)
+    try:
+        dataset = open_data(path, format=format)
+    except BrokenDataError as error:  # its remedy is an option of other commands: a budget is judged on sound labels
+        raise DataError(f"{str(error).removesuffix(error.remedy)}Mend them, or give other --data.") from error
     chosen, samples = select(dataset, part=part)
     return LabelledPictures(dataset=dataset, samples=samples, part=chosen)
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import edgecv
+from edgecv.cli import cli
 from edgecv.errors import ArtifactError
 from edgecv.kernel_proof import KERNEL_TOLERANCE, compare_kernels, scales_of
 from edgecv.metadata import seal
@@ -154,6 +156,42 @@ def test_changed_weights_under_a_fresh_seal_fail_the_cases(
     assert not report.passed
     assert "is above 1e-04" in report.summary()
     assert edgecv.verify(files[form]).passed
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_one_byte_of_an_int8_weight_under_a_fresh_seal_fails_the_cases(
+    form: str, networks: Any, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgecv.budget._SECONDS", 0.05)
+    path = tmp_path / f"net.{form}"
+    edgecv.export(
+        networks.deployable("separable"), to=form, path=path, precision="int8", calibration=list(photo_folder.iterdir())
+    )
+    content, document = bytearray(path.read_bytes()), document_of(path)
+    content[last_kernel(path)] ^= 0x80  # an int8 weight of the last layer is off by half of the range
+    path.write_bytes(content)
+    damaged = CliRunner().invoke(cli, ["verify", str(path)])
+    assert (damaged.exit_code, damaged.stdout.split(":")[0]) == (1, "FAIL digest")
+    tampered = CliRunner().invoke(cli, ["verify", str(resealed(path, document))])
+    assert (tampered.exit_code, tampered.stdout.split(":")[0]) == (1, "FAIL probabilities")
+
+
+def last_kernel(path: Path) -> int:
+    """Return where the values of the last layer's kernel begin in an int8 file."""
+    content = path.read_bytes()
+    if path.suffix == ".onnx":
+        import onnx
+
+        found = [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer]
+    else:
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(str(path))
+        interpreter.allocate_tensors()
+        details = interpreter.get_tensor_details()
+        found = [interpreter.get_tensor(each["index"]) for each in details if sorted(each["shape"]) == [5, 8]]
+    (kernel,) = [values for values in found if sorted(values.shape) == [5, 8] and values.dtype == np.int8]
+    return content.index(kernel.tobytes())
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -36,15 +36,17 @@ class BrokenDataError(DataError):
 
     Attributes:
         problems: All of them, in the order of the files.
+        remedy: What the message ends in; commands without that option say another one.
     """
+
+    remedy = "Mend them, or go on without them with --skip-broken."
 
     def __init__(self, path: str, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
         labels = "label is" if count == 1 else "labels are"
         super().__init__(
-            f"{count} {labels} broken in {path!r}, the first at {str(self.problems[0]).rstrip('.')}. "
-            "Mend them, or go on without them with --skip-broken."
+            f"{count} {labels} broken in {path!r}, the first at {str(self.problems[0]).rstrip('.')}. {self.remedy}"
         )
 
 

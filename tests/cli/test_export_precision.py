@@ -193,6 +193,15 @@ def test_labelled_pictures_are_judged_by_the_task_metric(folder: Path, photo_fol
     assert "Warning: 40 pictures of --data calibrate, too, and were left out of what is judged on." in result.stderr
 
 
+def test_broken_labels_are_refused_without_naming_an_option_that_export_lacks(folder: Path) -> None:
+    Image.new("RGB", (8, 8)).save(folder / "a.png")
+    (folder / "labels.csv").write_text("picture,class\na.png,0\nmissing.png,1\n")
+    result = CliRunner().invoke(cli, ["export", *CALIBRATED, "--data", "labels.csv"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Error: 1 label is broken in 'labels.csv', the first at labels.csv:3: ")
+    assert result.stderr.endswith(". Mend them, or give other --data.\n")
+
+
 def test_the_same_command_writes_the_same_bytes() -> None:
     digests: set[Any] = set()
     for _ in range(2):
