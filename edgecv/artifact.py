@@ -9,6 +9,7 @@ from typing import Any
 from edgecv.quantization import Quantization, Speeds
 from edgecv.report import Report
 from edgecv.runtime import TensorInfo
+from edgecv.runtimes.container import artifact_files, size_of
 
 __all__ = ["Artifact", "hash_file"]
 
@@ -45,7 +46,7 @@ class Artifact:
     @property
     def nbytes(self) -> int:
         """Size in bytes; of all files where it is a folder."""
-        return sum(file.stat().st_size for file in self._files())
+        return size_of(self.path)
 
     @property
     def sha256(self) -> str:
@@ -53,14 +54,9 @@ class Artifact:
         if self.path.is_file():
             return hash_file(self.path)
         digest = hashlib.sha256()
-        for file in self._files():
-            digest.update(f"{file.relative_to(self.path).as_posix()}\0{hash_file(file)}\n".encode())
+        for name, file in artifact_files(self.path).items():
+            digest.update(f"{name}\0{hash_file(file)}\n".encode())
         return digest.hexdigest()
-
-    def _files(self) -> list[Path]:
-        if self.path.is_file():
-            return [self.path]
-        return sorted(file for file in self.path.rglob("*") if file.is_file())
 
 
 def hash_file(path: Path) -> str:

@@ -5,7 +5,6 @@ its layers says where the error grows, and the layers with the largest growth go
 the top of that list, as bisection finds to be enough.
 """
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +19,9 @@ from edgecv.calibration import Calibration
 from edgecv.calibration_pictures import HELD_OUT, CalibrationPictures
 from edgecv.errors import OptionError
 from edgecv.exporter import Exporter
+from edgecv.files import remove
 from edgecv.judging import AgreementJudge, Judge, LabelJudge, LabelledPictures, without_pictures
 from edgecv.quantization import FloatLayer, Quantization, Speeds
-from edgecv.quiet import quiet_frameworks
 from edgecv.runtime import Runner, Runtime
 from edgecv.session import Session
 from edgecv.timing import time_in_turn
@@ -36,6 +35,7 @@ __all__ = ["Budget", "Quantizer", "check_max_drop", "make_budget", "unjudged", "
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Tell = Callable[[str], None]
+Convert = Callable[[Exporter, Path], Artifact]
 
 MOST_REQUANTISATIONS = 8
 # Eight halvings tell 255 lengths of the list apart.
@@ -134,6 +134,7 @@ class Quantizer:
         exporter: Exporter,
         budget: Budget,
         *,
+        convert: Convert,
         runtime: tuple[str, Runtime],
         document: dict[str, Any],
         proven: Callable[[Artifact], bool],
@@ -146,6 +147,7 @@ class Quantizer:
             deployable: The original.
             exporter: With precision int8 and its calibration.
             budget: What its artifacts are judged by.
+            convert: Calls an exporter with the original, or with what it starts from.
             runtime: Name and runtime that open them.
             document: Metadata of any artifact of the original, as `pipeline.describe` gives them.
             proven: Tells whether an artifact passes verification; asked where the budget is kept.
@@ -156,6 +158,7 @@ class Quantizer:
         self._deployable = deployable
         self._exporter = exporter
         self._budget = budget
+        self._convert = convert
         self._runtime = runtime
         self._document = document
         self._device = device
@@ -225,8 +228,7 @@ class Quantizer:
 
     def _remove(self, candidate: _Candidate, but: _Candidate | None = None) -> None:
         if candidate is not but:
-            with contextlib.suppress(OSError):
-                candidate.artifact.path.unlink()
+            remove(candidate.artifact.path)
 
     def _ranked(self, artifact: Artifact) -> "list[LayerError]":
         """Return the layers that can go back to float, those first in which the error grows most."""
@@ -251,8 +253,7 @@ class Quantizer:
         return _Candidate(artifact=artifact, layers=tuple(layers), value=value, enough=enough)
 
     def _export(self, name: str, exporter: Exporter) -> Artifact:
-        with quiet_frameworks():
-            return exporter.export(self._deployable, self._folder / f"{name}{exporter.suffix}")
+        return self._convert(exporter, self._folder / f"{name}{exporter.suffix}")
 
     def _open(self, artifact: Artifact) -> Runner:
         return open_quietly(self._runtime[1], artifact.path, self._device)
@@ -285,7 +286,13 @@ class Quantizer:
 
 
 def write_reduced(
-    deployable: "Deployable", exporter: Exporter, path: Path, folder: Path, *, opened: Callable[[Artifact], Runner]
+    deployable: "Deployable",
+    exporter: Exporter,
+    path: Path,
+    folder: Path,
+    *,
+    convert: Convert,
+    opened: Callable[[Artifact], Runner],
 ) -> Artifact:
     """Write an artifact of less precision than float32 to ``path``, with its size and time against that.
 
@@ -296,14 +303,14 @@ def write_reduced(
         exporter: With another precision than float32, and without a budget.
         path: Where it becomes whole.
         folder: An empty one, for what is only measured.
+        convert: Calls an exporter with the original, or with what it starts from.
         opened: Opens an artifact.
     """
-    with quiet_frameworks():
-        artifact = exporter.export(deployable, path)
-        plain = as_float(exporter)
-        if plain is None:
-            return artifact
-        reference = plain.export(deployable, folder / f"float32{exporter.suffix}")
+    artifact = convert(exporter, path)
+    plain = as_float(exporter)
+    if plain is None:
+        return artifact
+    reference = convert(plain, folder / f"float32{exporter.suffix}")
     shape = (deployable.batch or 1, *deployable.input_size, deployable.channels)
     feed = deployable.feed(np.full(shape, _GREY, np.uint8))
     speeds = measure_speeds({"float32": reference, "written": artifact}, opened, feed)

@@ -3,6 +3,21 @@
 An exporter is a frozen, keyword-only dataclass: its fields are its options, checked in ``__post_init__``.
 It inherits nothing from edgecv. It is found by its entry point in the group ``edgecv.exporters``, whose
 name is the format's name on the command line; the core imports no exporter otherwise.
+
+Fields of plain types are options of ``edgecv export --to NAME``, too (see `edgecv.plugin_options`).
+
+Beside what `Exporter` demands, one may have any of these, which the core looks for:
+
+    missing()                 a static method: says in one line why it cannot run here, with the remedy; else None
+    unsupported(deployable)   says in one line why it cannot write that; None where it can. It is asked before the work
+    source_options            where ``source`` names an exporter: that one's options; by default it writes float32
+    runtime                   name of the runtime that opens its artifacts; by default one is found by the suffix
+    tolerances                precision → largest relative difference, where stricter than the contract's
+    converters                distributions that it converts with: metadata state their versions
+    calibration, float_layers fields of those that can write int8, see below
+
+An exporter whose ``source`` names another exporter gets that one's `Artifact`, unproven and about to be removed, with
+its metadata inside. What is proven is what ships: its own artifact is run and compared with the Deployable.
 """
 
 from pathlib import Path
@@ -26,7 +41,7 @@ class Exporter(Protocol):
 
     Attributes:
         summary: One line for ``edgecv list``.
-        suffix: File suffix with its dot, or empty where it writes a folder.
+        suffix: File suffix with its dot, or empty where it writes a folder; its metadata are then ``edgecv.json``.
         precisions: Values of ``precision`` that it can write.
         source: ``"deployable"``, or the name of the exporter whose artifact it starts from.
         api_version: The version of this contract that it was written for.
@@ -37,8 +52,6 @@ class Exporter(Protocol):
     `Calibration` or None, whose ``feeds`` it learns ranges from; and ``float_layers``, the paths of layers that it
     leaves in float32, beside `quantizable.joint_layers`. It quantises layers of the network alone: what the names
     of the artifact's tensors call ``pipeline`` stays float.
-
-    One may name the distributions that it converts with as ``converters``: metadata state their versions.
     """
 
     summary: ClassVar[str]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edgecv.errors import OutputError
 
-__all__ = ["replace_whole", "scratch_folder", "writable_folder"]
+__all__ = ["remove", "replace_whole", "scratch_folder", "writable_folder"]
 
 _TEMPORARY = re.compile(r"^\.edgecv-tmp-(?P<pid>\d{1,9})-[0-9a-f]{8}-")
 # Names that this process is writing under. Others with its process id are of a dead one: containers give the same ids.
@@ -85,7 +85,7 @@ def writable_folder(path: Path) -> Path:
         for entry in folder.iterdir():
             match = _TEMPORARY.match(entry.name)
             if match and not _in_use(entry.name, int(match["pid"])):
-                _remove(entry)
+                remove(entry)
     return folder
 
 
@@ -113,7 +113,7 @@ def _temporary(path: Path) -> Iterator[Path]:
     try:
         yield path.parent / name
     finally:
-        _remove(path.parent / name)
+        remove(path.parent / name)
         _WRITING.discard(name)
 
 
@@ -137,7 +137,8 @@ def _rename(temporary: Path, path: Path) -> None:
     temporary.replace(path)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there and can be removed."""
     if os.path.isdir(path) and not path.is_symlink():  # noqa: PTH112 - Path.is_dir raises where the name is too long
         shutil.rmtree(path, ignore_errors=True)
     else:

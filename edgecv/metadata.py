@@ -1,7 +1,8 @@
 """The metadata inside an artifact: its JSON text and its digest.
 
 The digest is the sha256 of the whole file with the digest's own 64 characters set to ``0`` wherever they
-stand. It detects damage, not an attacker. How the text lies in the file is the runtime's business.
+stand; of a folder's files one after the other in the order of their names, each behind its name and size. It
+detects damage, not an attacker. How the text lies in the file is the runtime's business.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from typing import Any
 
 from edgecv.errors import ArtifactError, DigestError
 from edgecv.runtime import Runtime
-from edgecv.runtimes.container import damaged, no_metadata, readable
+from edgecv.runtimes.container import artifact_files, damaged, no_metadata, readable
 
 __all__ = ["check_digest", "compute_digest", "dump", "load", "seal"]
 
@@ -101,7 +102,7 @@ def seal(path: Path, document: Mapping[str, Any], runtime: Runtime) -> dict[str,
     """Put the metadata into an artifact, digest included.
 
     Args:
-        path: The artifact; it is changed in place, so it has to be a temporary file.
+        path: The artifact; it is changed in place, so it has to be a temporary file or folder.
         document: The metadata; a ``digest`` in it is replaced.
         runtime: Knows the container.
 
@@ -113,10 +114,10 @@ def seal(path: Path, document: Mapping[str, Any], runtime: Runtime) -> dict[str,
     placeholder = hashlib.sha256(dump(sealed).encode()).hexdigest()
     runtime.write_metadata(path, {**sealed, "digest": placeholder})
     digest, places = _hash(path, placeholder)
-    with path.open("r+b") as file:
-        for place in places:
-            file.seek(place)
-            file.write(digest.encode())
+    for file, place in places:
+        with file.open("r+b") as stream:
+            stream.seek(place)
+            stream.write(digest.encode())
     return {**sealed, "digest": digest}
 
 
@@ -129,7 +130,7 @@ def check_digest(path: Path, document: Mapping[str, Any]) -> None:
 
     Raises:
         DigestError: They are not.
-        ArtifactError: The file cannot be read.
+        ArtifactError: A file cannot be read.
     """
     digest = document.get("digest")
     if not isinstance(digest, str) or not _HEX.fullmatch(digest) or compute_digest(path, digest) != digest:
@@ -137,21 +138,32 @@ def check_digest(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def compute_digest(path: Path, digest: str) -> str:
-    """Return the sha256 of a file with every occurrence of ``digest`` set to zeros.
+    """Return the sha256 of an artifact with every occurrence of ``digest`` set to zeros.
 
     Raises:
-        ArtifactError: The file cannot be read.
+        ArtifactError: A file cannot be read.
     """
     return _hash(path, digest)[0]
 
 
-def _hash(path: Path, digest: str) -> tuple[str, list[int]]:
-    """Return the sha256 with zeros for the digest, and where the digest stands.
+def _hash(path: Path, digest: str) -> tuple[str, list[tuple[Path, int]]]:
+    """Return the sha256 with zeros for the digest, and where the digest stands: files and places in them."""
+    state = hashlib.sha256()
+    places = []
+    for name, file in artifact_files(path).items():
+        if path.is_dir():
+            state.update(f"{name}\0{file.stat().st_size}\0".encode())
+        places += [(file, place) for place in _hash_file(state, file, digest)]
+    return state.hexdigest(), places
+
+
+def _hash_file(state: Any, path: Path, digest: str) -> list[int]:
+    """Bring a file into a hash with zeros for the digest, and return where the digest stands.
 
     The file is read in pieces: mapped, hundreds of megabytes would count as this process's memory.
     """
     wanted, zeros = digest.encode(), b"0" * 64
-    state, places = hashlib.sha256(), []
+    places = []
     with readable(path) as file:
         offset, rest = 0, b""
         while piece := file.read(_CHUNK):
@@ -165,4 +177,4 @@ def _hash(path: Path, digest: str) -> tuple[str, list[int]]:
             state.update(data[:done].replace(wanted, zeros))
             offset, rest = offset + done, data[done:]
         state.update(rest)
-    return state.hexdigest(), places
+    return places

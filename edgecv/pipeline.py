@@ -17,11 +17,20 @@ import edgecv
 from edgecv.artifact import Artifact
 from edgecv.budget import Budget, Quantizer, check_max_drop, make_budget, unjudged, write_reduced
 from edgecv.calibration_pictures import CalibrationPictures, CalibrationSource, as_calibration, calibration_pictures
-from edgecv.comparison import TOLERANCES
 from edgecv.deployable import Deployable
 from edgecv.errors import BudgetError, OptionError, VerificationError
 from edgecv.evaluation.selection import spread
 from edgecv.exporter import Exporter
+from edgecv.exporting import (
+    check_path,
+    default_name,
+    make_exporter,
+    own_tolerance,
+    refuse_unsupported,
+    runtime_of_exporter,
+    source_exporter,
+    tolerance_of_exporter,
+)
 from edgecv.files import replace_whole, scratch_folder
 from edgecv.judging import LabelledPictures, open_labelled
 from edgecv.metadata import seal
@@ -31,7 +40,6 @@ from edgecv.provenance import settings_of, versions_of
 from edgecv.quantized_verification import QuantizedVerification
 from edgecv.quiet import quiet_frameworks
 from edgecv.recorded import case_pictures, own_cases, record_cases, verify_recorded
-from edgecv.registry import load_exporter, runtime_for
 from edgecv.report import Report
 from edgecv.runtime import Arrays, Runner, Runtime, TensorInfo
 from edgecv.verification import merge, open_quietly, verify_runner
@@ -182,11 +190,11 @@ def export(
     _check_budget(exporter, max_drop=max_drop, data=data, verify=verify)
     form = name or (to if isinstance(to, str) else type(to).__name__)
     path = Path(path)
-    if path.suffix != exporter.suffix:
-        raise OptionError(f"{form} writes {exporter.suffix or 'a folder'}, so the output cannot be {path.name!r}.")
-    runtime = runtime_for(exporter.suffix)
+    check_path(path, form, exporter)
+    refuse_unsupported(exporter, source.deployable if isinstance(source, Original) else source, form)
+    runtime = runtime_of_exporter(exporter)
     if verify and runtime is None:
-        raise OptionError(f"No installed runtime opens {exporter.suffix}: install one, or use --no-verify.")
+        raise OptionError(f"No installed runtime opens {exporter.suffix or form}: install one, or use --no-verify.")
     started = time.perf_counter()
     with replace_whole(path) as temporary:
         if budget is None and exporter.precision == "int8":
@@ -207,31 +215,6 @@ def export(
     if artifact.quantization is not None and artifact.quantization.met is False:
         raise BudgetError(f"{original.deployable.name} as {form}: {artifact.quantization.missed()}", artifact)
     return artifact
-
-
-def make_exporter(name: str, options: Mapping[str, Any]) -> Exporter:
-    """Load an exporter and give it its options.
-
-    Raises:
-        UnknownNameError: No such exporter.
-        OptionError: It has no such option, or not with this value.
-    """
-    factory: Any = load_exporter(name)
-    known = {field.name for field in dataclasses.fields(factory)}
-    fixed = {"precision"} - known  # a plugin of one precision need not make an option of it
-    unknown = sorted(set(options) - known - fixed)
-    if unknown:
-        raise OptionError(f"{name} has no option {unknown[0]!r}. It has: {', '.join(sorted(known)) or 'none'}.")
-    exporter: Exporter = factory(**{option: value for option, value in options.items() if option not in fixed})
-    if exporter.precision != options.get("precision", exporter.precision):
-        raise OptionError(f"{name} writes {exporter.precision} alone, got {options['precision']}. Name that precision.")
-    return exporter
-
-
-def default_name(deployable: Deployable, exporter: Exporter) -> str:
-    """Return ``MODEL[-precision].suffix``."""
-    precision = "" if exporter.precision == "float32" else f"-{exporter.precision}"
-    return f"{deployable.name}{precision}{exporter.suffix}"
 
 
 def describe(original: Original) -> dict[str, Any]:
@@ -313,19 +296,20 @@ def _converted(
 ) -> Artifact:
     """Convert to ``temporary``, int8 within its budget; with a runtime, size and time against float32 are measured."""
     deployable = original.deployable
+    convert = functools.partial(_convert, original)
     if runtime is None or exporter.precision == "float32" or (exporter.precision == "int8" and budget is None):
-        with quiet_frameworks():
-            artifact = exporter.export(deployable, temporary)
+        artifact = _convert(original, exporter, temporary)
         quantization = unjudged(budget) if budget is not None and exporter.precision == "int8" else None
         return dataclasses.replace(artifact, quantization=quantization)
     with scratch_folder(path) as folder:
         if budget is None or exporter.precision != "int8":
             opened = functools.partial(_opened, runtime[1], devices[0])
-            return write_reduced(deployable, exporter, temporary, folder, opened=opened)
+            return write_reduced(deployable, exporter, temporary, folder, convert=convert, opened=opened)
         work = Quantizer(
             deployable,
             exporter,
             budget,
+            convert=convert,
             runtime=runtime,
             document={**describe(original), "precision": exporter.precision},
             proven=lambda made: _proof(original, made, exporter, runtime, devices[0], None).passed,
@@ -333,6 +317,24 @@ def _converted(
             tell=tell,
         )
         return work.write(temporary, folder)
+
+
+def _convert(original: Original, exporter: Exporter, path: Path) -> Artifact:
+    """Call an exporter with the Deployable, or with another exporter's artifact of it, which is made for that."""
+    with quiet_frameworks():
+        if exporter.source == "deployable":
+            return exporter.export(original.deployable, path)
+        inner = source_exporter(exporter)
+        with scratch_folder(path) as folder:
+            # What is proven is what ships: this one is a step on the way.
+            start = export(
+                original,
+                to=inner,
+                name=exporter.source,
+                path=folder / default_name(original.deployable, inner),
+                verify=False,
+            )
+            return exporter.export(start, path)
 
 
 def _opened(runtime: Runtime, device: str, artifact: Artifact) -> Runner:
@@ -352,7 +354,7 @@ def _verified(
     deployable = original.deployable
     report = merge([_proof(original, artifact, exporter, runtime, device, observe) for device in devices])
     if not report.passed:
-        what = f"{deployable.name} as {exporter.suffix.lstrip('.')}"
+        what = f"{deployable.name} as {exporter.suffix.lstrip('.') or 'a folder'}"
         judged = artifact.quantization is not None and artifact.quantization.max_drop is not None
         remedy = (
             "; --max-drop gives the worst layers back to float32" if exporter.precision == "int8" and not judged else ""
@@ -377,7 +379,7 @@ def _proof(
     runner = open_quietly(engine, artifact.path, device, artifact.checkpoints)
     if exporter.precision == "int8":
         return original.quantized.verify(runner, name, observe)
-    tolerance = TOLERANCES[exporter.precision]
+    tolerance = tolerance_of_exporter(exporter)
     return verify_runner(runner, name, original.deployable, pictures, original.answers, tolerance, observe)
 
 
@@ -444,5 +446,6 @@ def _metadata(
         "verification": report.to_json() if report else {},
         "checkpoints": list(artifact.checkpoints),
         "layers": dict(artifact.layers),
+        **own_tolerance(exporter),
         **artifact.details,
     }

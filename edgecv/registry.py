@@ -9,6 +9,7 @@ import functools
 import sys
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, cast
 
 from edgecv.architecture import Architecture
@@ -116,18 +117,31 @@ def load_weights_provider(architecture: str) -> Any | None:
     return _load("edgecv.weights", architecture)
 
 
-def runtime_for(suffix: str) -> tuple[str, Runtime] | None:
-    """Return name and runtime that open files with this suffix; one that can run here goes first."""
+def runtime_for(suffix: str, path: Path | None = None) -> tuple[str, Runtime] | None:
+    """Return name and runtime that open files with this suffix; one that can run here goes first.
+
+    Args:
+        suffix: With its dot; empty for folders.
+        path: The artifact: a runtime that says that it cannot open it is left out.
+    """
     found: list[tuple[str, Runtime]] = []
     for name in runtime_names():
         try:
             runtime = load_runtime(name)
         except PluginError:  # a broken plugin breaks itself only; `edgecv list runtimes` shows it
             continue
-        if suffix in runtime.suffixes:
+        if suffix in runtime.suffixes and (path is None or _opens(runtime, path)):
             found.append((name, runtime))
     ready = [pair for pair in found if _ready(pair[1])]
     return next(iter(ready + found), None)
+
+
+def _opens(runtime: Runtime, path: Path) -> bool:
+    opens = getattr(runtime, "opens", None)
+    try:
+        return opens is None or bool(opens(path))
+    except Exception:  # the code of others may raise anything
+        return False
 
 
 def _ready(runtime: Runtime) -> bool:

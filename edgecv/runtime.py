@@ -101,9 +101,16 @@ class Runtime(Protocol):
 
     Both raise `ArtifactError` where the file does not allow it; a None says that nothing is known.
 
+    Several runtimes may open files with the same suffix, or folders. Such a one tells its own from others'::
+
+        def opens(self, path: Path) -> bool:
+            # Look whether this file or folder is of this format, without the engine.
+
+    Metadata of a folder are the file ``edgecv.json`` in it: `edgecv.runtimes.folder` reads and writes them.
+
     Attributes:
         summary: One line for ``edgecv list``.
-        suffixes: File suffixes that it opens, with their dots.
+        suffixes: File suffixes that it opens, with their dots; the empty one stands for folders.
         extra: The extra of edgecv that brings the engine.
         api_version: The version of the contract (`edgecv.exporter.API_VERSION`) it was written for.
     """

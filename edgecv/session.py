@@ -16,6 +16,7 @@ from edgecv.preprocess import Fit, Preprocess
 from edgecv.results import Prediction, interpret
 from edgecv.runtime import Arrays, Runner, Runtime
 from edgecv.runtimes.container import damaged
+from edgecv.runtimes.folder import METADATA_FILE, is_artifact_folder
 
 __all__ = ["Session", "known_suffixes", "load", "runtime_of"]
 
@@ -65,28 +66,32 @@ def runtime_of(path: Path) -> tuple[str, Runtime]:
     Raises:
         ArtifactError: There is no such file, or its suffix is none of an artifact.
     """
-    found = registry.runtime_for(path.suffix.lower())
-    if found is None:
-        raise ArtifactError(f"{str(path)!r} is no artifact: its suffix is none of {', '.join(known_suffixes())}.")
     try:
-        there = path.exists()
+        there, folder = path.exists(), path.is_dir()
+        found = registry.runtime_for("" if folder else path.suffix.lower(), path if there else None)
     except OSError as error:  # behind a folder that may not be entered, or a name that is too long
         problem = error.strerror
         raise ArtifactError(f"Cannot read {str(path)!r}: {problem}. Name a file that edgecv exported.") from error
+    if folder and not is_artifact_folder(path):
+        raise ArtifactError(f"{str(path)!r} is no artifact: it is a folder without {METADATA_FILE}.")
+    if folder and found is None:
+        raise ArtifactError(f"No installed runtime opens the folder {str(path)!r}. Install the plugin that wrote it.")
+    if found is None:
+        raise ArtifactError(f"{str(path)!r} is no artifact: its suffix is none of {', '.join(known_suffixes())}.")
     if not there:
         raise ArtifactError(f"Artifact {str(path)!r} does not exist. Name a file that edgecv exported.")
     return found
 
 
 def known_suffixes() -> list[str]:
-    """Return the suffixes that the installed runtimes open, sorted."""
+    """Return the suffixes that the installed runtimes open, sorted; folders have none."""
     suffixes: set[str] = set()
     for name in registry.runtime_names():
         try:
             suffixes.update(registry.load_runtime(name).suffixes)
         except PluginError:  # a broken plugin breaks itself only
             continue
-    return sorted(suffixes)
+    return sorted(suffixes - {""})
 
 
 class Session:

@@ -15,6 +15,7 @@ from edgecv.errors import PictureError
 from edgecv.machine import cores
 from edgecv.pictures import Picture, read_picture
 from edgecv.results import Prediction
+from edgecv.runtimes.container import size_of
 from edgecv.session import Session, load, runtime_of
 
 __all__ = ["Answer", "answer_all", "open_sessions"]
@@ -53,7 +54,7 @@ def open_sessions(
     first = load(path, device=device, threads=threads, **settings)
     if getattr(first.runner, "shareable", False):
         return [first] * count
-    if path.stat().st_size * (count - 1) > _MOST_COPIED:
+    if size_of(path) * (count - 1) > _MOST_COPIED:
         return [load(path, device=device, **{**settings, "check": False})]
     others = [load(path, device=device, threads=threads, **{**settings, "check": False}) for _ in range(count - 1)]
     return [first, *others]

@@ -177,7 +177,9 @@ def tolerance_of(path: Path, metadata: Mapping[str, Any]) -> float:
     precision = metadata.get("precision")
     if precision not in TOLERANCES:
         raise damaged(path, f"'precision' must be one of {', '.join(TOLERANCES)}, got {precision!r}")
-    return TOLERANCES[precision]
+    own = metadata.get("tolerance")
+    stricter = isinstance(own, int | float) and 0 < own < TOLERANCES[precision]
+    return float(own) if stricter and own is not None else TOLERANCES[precision]
 
 
 def open_quietly(runtime: Runtime, path: Path, device: str, expose: Sequence[str] = ()) -> Runner:

@@ -146,6 +146,12 @@ def shapes() -> Any:
 
 
 @pytest.fixture(scope="session")
+def plugins() -> Any:
+    """The module `tests/plugins.py`."""
+    return _module("plugins")
+
+
+@pytest.fixture(scope="session")
 def planting() -> Any:
     """The module `tests/planting.py`."""
     return _module("planting")

@@ -122,7 +122,11 @@ def search(
         pictures = CalibrationPictures(calibration=Calibration(paths=(photo_folder / "000.png",)))
         budget = Budget(pictures=pictures, judge=ByNumber(value), max_drop=0.1)
         runtime = ("onnxruntime", load_runtime("onnxruntime"))
-        work = Quantizer(deployable, stub, budget, runtime=runtime, document=document, proven=proven)
+
+        def convert(exporter: Any, path: Path) -> Artifact:
+            return exporter.export(deployable, path)  # type: ignore[no-any-return]
+
+        work = Quantizer(deployable, stub, budget, convert=convert, runtime=runtime, document=document, proven=proven)
         artifact = work.write(tmp_path / "written.onnx", folder)
         assert artifact.path.read_bytes() == stub.content
         assert artifact.quantization is not None

@@ -186,4 +186,4 @@ def test_pieces_may_cut_a_digest_anywhere(size: int, tmp_path: Path, monkeypatch
     monkeypatch.setattr(metadata, "_CHUNK", size)
     expected = hashlib.sha256(content.replace(digest.encode(), b"0" * 64)).hexdigest()
     assert metadata.compute_digest(path, digest) == expected
-    assert metadata._hash(path, digest)[1] == [40, 104, 238]
+    assert metadata._hash(path, digest)[1] == [(path, 40), (path, 104), (path, 238)]

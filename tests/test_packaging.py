@@ -10,7 +10,7 @@ import pytest
 import edgecv
 from edgecv import registry
 from edgecv.errors import OptionError, UnknownNameError
-from edgecv.pipeline import make_exporter
+from edgecv.exporting import make_exporter
 
 _ROOT = Path(__file__).parents[1]
 _HEAVY = {"tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "ai_edge_litert"}

@@ -25,9 +25,10 @@ from edgecv.errors import (
     UnknownNameError,
     VerificationError,
 )
+from edgecv.exporting import default_name, make_exporter
 from edgecv.original import original_answers
 from edgecv.patterns import pattern
-from edgecv.pipeline import Original, default_name, export, make_exporter
+from edgecv.pipeline import Original, export
 from edgecv.session import runtime_of
 
 
@@ -275,7 +276,7 @@ def test_an_exporter_of_one_precision_is_not_held_against_float32(
 
 
 def test_a_plugin_of_one_precision_takes_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgecv.pipeline.load_exporter", lambda _: EightBitsAlone)
+    monkeypatch.setattr("edgecv.exporting.load_exporter", lambda _: EightBitsAlone)
     assert make_exporter("eight", {"precision": "int8"}) == EightBitsAlone()
     with pytest.raises(OptionError, match=r"^eight writes int8 alone, got float32\. Name that precision\.$"):
         make_exporter("eight", {"precision": "float32"})
@@ -290,7 +291,7 @@ def test_a_plugin_of_one_precision_takes_no_other(monkeypatch: pytest.MonkeyPatc
         ({"to": "onnx", "path": "x"}, "onnx writes .onnx, so the output cannot be 'x'."),
         ({"to": "tflite", "path": "x.TFLITE"}, "tflite writes .tflite, so the output cannot be 'x.TFLITE'."),
         ({"to": Text(), "path": "x.txt"}, "Text writes .text, so the output cannot be 'x.txt'."),
-        ({"to": Folder(), "path": "x.dir"}, "Folder writes a folder, so the output cannot be 'x.dir'."),
+        ({"to": Folder(), "path": "x.onnx"}, "Folder writes a folder, so the output cannot be 'x.onnx'."),
         (
             {"to": "onnx", "path": "x.onnx", "opsett": 13},
             "onnx has no option 'opsett'. It has: calibration, float_layers, opset, precision.",

@@ -13,6 +13,8 @@ from edgecv.benchmarking.process import Process
 from edgecv.benchmarking.profile import Profile, make_profile
 from edgecv.errors import ArtifactError, DeviceError, EdgecvError, OptionError
 from edgecv.runtime import NodeTime, Runtime
+from edgecv.runtimes.container import size_of
+from edgecv.runtimes.folder import is_artifact_folder
 from edgecv.session import known_suffixes, runtime_of
 from edgecv.timing import Timing, measure_in_turn
 
@@ -135,7 +137,7 @@ def _runtime(path: Path) -> Runtime:
     Raises:
         ArtifactError: There is no such file, or its suffix is neither an artifact's nor a network's.
     """
-    if path.suffix.lower() not in known_suffixes():
+    if path.suffix.lower() not in known_suffixes() and not is_artifact_folder(path):
         known = ", ".join((*known_suffixes(), *_KERAS))
         raise ArtifactError(f"{str(path)!r} cannot be measured: its suffix is none of {known}.")
     return runtime_of(path)[1]
@@ -240,7 +242,7 @@ def _measured(
         runtime=said["runtime"],
         provider=said["provider"],
         precision=said["precision"],
-        bytes=contender.artifact.stat().st_size,
+        bytes=size_of(contender.artifact),
         batch=said["batch"],
         timing=timing,
         load_ms=load,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgecv.cli.common import emit_json, json_option, report_file, report_option, status, warn
+from edgecv.cli.exporter_options import ExportCommand, take_exporter_options
 from edgecv.cli.model_options import (
     detection_options,
     head_options,
@@ -23,14 +24,17 @@ from edgecv.cli.quantization_options import (
 from edgecv.errors import BudgetError, EdgecvError, OptionError, VerificationError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgecv.artifact import Artifact
+    from edgecv.deployable import Deployable
     from edgecv.exporter import Exporter
     from edgecv.pipeline import Original
 
 __all__ = ["export"]
 
 
-@click.command()
+@click.command(cls=ExportCommand)
 @click.argument("model")
 @click.option("--to", "formats", multiple=True, required=True, metavar="FORMAT", help="See `edgecv list exporters`.")
 @click.option(
@@ -67,20 +71,23 @@ def export(
     """Write MODEL in one or more formats, each proven to answer like the original.
 
     MODEL is an architecture's name (`edgecv list architectures`), a .keras or .h5 file, or a SavedModel folder.
+    `edgecv export --to FORMAT --help` shows the options of a format, too.
     """
     from edgecv.pictures import find_pictures
-    from edgecv.pipeline import Original, default_name
+    from edgecv.pipeline import Original
     from edgecv.pipeline import export as run_export
+    from edgecv.runtimes.folder import is_artifact_folder
 
     page = report_file(report_path)
     if len(set(formats)) != len(formats):
         raise OptionError(f"--to names a format twice: {', '.join(formats)}.")
     quantization = QuantizationOptions(options, precision=precision, verify=verify)
-    exporters = quantization.make_exporters(formats)
-    if output is not None and len(formats) > 1 and not output.is_dir():
+    exporters = quantization.make_exporters(formats, take_exporter_options(formats, options))
+    into_folder = output is not None and output.is_dir() and not is_artifact_folder(output)
+    if output is not None and len(formats) > 1 and not into_folder:
         raise OptionError(f"-o {str(output)!r} is no folder; with several formats it must be one that exists.")
-    if output is not None and not output.is_dir():
-        _check_paths({formats[0]: output})
+    if output is not None and not into_folder:
+        _check_paths({formats[0]: output}, exporters)
     for name, exporter in exporters.items():
         _check_installed(name, exporter, verify)
     pictures = find_pictures([str(images)]) if images is not None else None
@@ -89,12 +96,11 @@ def export(
         deployable = make_deployable(model, options)
         for note in deployable.notes:
             warn(note)
-        folder = output if output is not None and output.is_dir() else None
         paths = {
-            name: (folder or Path()) / default_name(deployable, exporter) if output is None or folder else output
+            name: output if output is not None and not into_folder else _default_path(output, deployable, exporter)
             for name, exporter in exporters.items()
         }
-        _check_paths(paths)
+        _check_paths(paths, exporters)
         budget = quantization.budget(deployable)
         original = Original(deployable, pictures, verify=verify, cases=cases, held_out=quantization.held_out)
     artifacts: dict[str, Artifact] = {}
@@ -152,9 +158,11 @@ def export(
 
 def _check_installed(name: str, exporter: "Exporter", verify: bool) -> None:
     """Say what is missing before the long work starts."""
-    from edgecv.registry import runtime_for
+    from edgecv.exporting import runtime_of_exporter, source_exporter
 
-    runtime = runtime_for(exporter.suffix) if verify else None
+    runtime = runtime_of_exporter(exporter) if verify else None
+    if exporter.source != "deployable":
+        _check_installed(exporter.source, source_exporter(exporter), verify=False)
     for plugin in (exporter, runtime[1] if runtime is not None else None):
         missing = getattr(plugin, "missing", None)
         reason = missing() if missing is not None else None
@@ -163,14 +171,26 @@ def _check_installed(name: str, exporter: "Exporter", verify: bool) -> None:
             raise EdgecvError(f"{name} cannot be {what} here: {reason}")
 
 
-def _check_paths(paths: dict[str, Path]) -> None:
+def _default_path(folder: Path | None, deployable: "Deployable", exporter: "Exporter") -> Path:
+    from edgecv.exporting import default_name
+
+    return (folder or Path()) / default_name(deployable, exporter)
+
+
+def _check_paths(paths: dict[str, Path], exporters: "Mapping[str, Exporter]") -> None:
     """Refuse what cannot be written before the long work starts."""
     from edgecv.errors import OutputError
+    from edgecv.exporting import check_path
     from edgecv.files import writable_folder
 
-    for path in paths.values():
+    for name, path in paths.items():
+        twice = [other for other, same in paths.items() if same == path and other != name]
+        if twice:
+            raise OptionError(f"{name} and {twice[0]} would both write {str(path)!r}. Export them one by one with -o.")
         writable_folder(path)
-        if path.is_dir():
+        if not exporters[name].suffix:
+            check_path(path, name, exporters[name])
+        elif path.is_dir():
             raise OutputError(f"Cannot write {str(path)!r}: it is a folder. Name a file with -o.")
 
 

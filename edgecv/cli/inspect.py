@@ -27,6 +27,7 @@ def inspect(artifact: Path, as_json: bool) -> None:
 def _describe(artifact: Path) -> dict[str, Any]:
     from edgecv import metadata
     from edgecv.errors import DigestError
+    from edgecv.runtimes.container import size_of
     from edgecv.session import runtime_of
 
     _, runtime = runtime_of(artifact)
@@ -38,7 +39,7 @@ def _describe(artifact: Path) -> dict[str, Any]:
         intact = True
     except DigestError:
         intact = False
-    size = artifact.stat().st_size
+    size = size_of(artifact)
     return {**document, "ops": operators, "custom_ops": custom, "bytes": size, "intact": intact}
 
 

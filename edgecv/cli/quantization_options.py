@@ -89,8 +89,12 @@ class QuantizationOptions:
             if self._given[name] is not None and self._given["data"] is None:
                 raise OptionError(f"{_flag(name)} is for --data, which is missing. Leave it out.")
 
-    def make_exporters(self, formats: Sequence[str]) -> "dict[str, Exporter]":
+    def make_exporters(self, formats: Sequence[str], own: Mapping[str, Mapping[str, Any]]) -> "dict[str, Exporter]":
         """Return the exporters with their options, and look at all that they need of pictures.
+
+        Args:
+            formats: Their names.
+            own: Name → the options that it has alone.
 
         Raises:
             UnknownNameError: There is no such exporter.
@@ -98,12 +102,12 @@ class QuantizationOptions:
             PictureError: A picture cannot be read, or is random noise.
             DataError: The labelled pictures cannot be read.
         """
-        from edgecv.pipeline import make_exporter
+        from edgecv.exporting import make_exporter
         from edgecv.registry import load_exporter
 
         quantised = self._precision == "int8" and self._given["calibration"] is not None
         if not quantised or any(self._precision not in load_exporter(name).precisions for name in formats):
-            return {name: make_exporter(name, {"precision": self._precision}) for name in formats}
+            return {name: make_exporter(name, {**own[name], "precision": self._precision}) for name in formats}
         from edgecv.calibration_pictures import calibration_pictures
         from edgecv.judging import open_labelled
 
@@ -115,7 +119,7 @@ class QuantizationOptions:
                 )
         self.tell(self._pictures.notes)
         options = {"precision": self._precision, "calibration": self._pictures.calibration}
-        return {name: make_exporter(name, options) for name in formats}
+        return {name: make_exporter(name, {**own[name], **options}) for name in formats}
 
     def budget(self, deployable: "Deployable") -> "Budget | None":
         """Return what int8 is judged by; None for other precisions.

@@ -1,15 +1,26 @@
-"""Reading and writing the bytes of an artifact's file, with errors of one line."""
+"""Reading and writing the bytes of an artifact's files, with errors of one line."""
 
 import contextlib
 import io
 import mmap
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from edgecv.errors import ArtifactError
 
-__all__ = ["Buffer", "damaged", "mapped", "no_metadata", "one_line", "readable", "unreadable"]
+__all__ = [
+    "Buffer",
+    "artifact_files",
+    "damaged",
+    "mapped",
+    "no_metadata",
+    "one_line",
+    "readable",
+    "size_of",
+    "unreadable",
+]
 
 Buffer = bytes | mmap.mmap
 
@@ -34,6 +45,35 @@ def damaged(path: Path, problem: object) -> ArtifactError:
 def one_line(problem: object) -> str:
     """Return a message on one line, without its final full stop."""
     return " ".join(str(problem).split()).rstrip(".") or type(problem).__name__
+
+
+def artifact_files(path: Path) -> dict[str, Path]:
+    """Return an artifact's files by name, sorted: itself, or where it is a folder all below it, as ``sub/name``.
+
+    Raises:
+        ArtifactError: There is a link in the folder, which may lead anywhere, or it cannot be listed.
+    """
+    if not path.is_dir():
+        return {path.name: path}
+
+    def fail(error: OSError) -> None:
+        raise _cannot_read(path, error) from error
+
+    found: dict[str, Path] = {}
+    for folder, below, files in os.walk(path, onerror=fail):
+        for name in (*below, *files):
+            entry = Path(folder, name)
+            if entry.is_symlink() or not (entry.is_dir() or entry.is_file()):
+                inside = entry.relative_to(path).as_posix()
+                raise ArtifactError(f"Artifact {str(path)!r} has {inside!r} in it, which is no file. Export it again.")
+            if name in files:
+                found[entry.relative_to(path).as_posix()] = entry
+    return dict(sorted(found.items()))
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of an artifact, of all its files where it is a folder."""
+    return sum(file.stat().st_size for file in artifact_files(path).values())
 
 
 @contextlib.contextmanager

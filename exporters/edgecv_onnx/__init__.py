@@ -1,6 +1,6 @@
 """The ONNX exporter: tf2onnx converts the structure, the weights are attached and folded afterwards."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -39,7 +39,9 @@ class OnnxExporter:
     api_version: ClassVar[int] = 1
 
     precision: str = "float32"
-    opset: int | None = None
+    opset: int | None = field(
+        default=None, metadata={"help": "Operator set, 11 to 18. Default: the lowest that does."}
+    )
     calibration: "Calibration | None" = None
     float_layers: tuple[str, ...] = ()
 

@@ -1,0 +1,36 @@
+"""Plugins, installed as pip would do it: a module and its distribution's metadata; the fixture `plugins` gives this."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from edgecv import registry
+
+__all__ = ["install"]
+
+
+def install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, module: str, code: str, entries: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Install a module as a distribution of its own, in this process, until the test ends.
+
+    Args:
+        folder: An empty folder.
+        monkeypatch: Undoes it.
+        module: Name of the module, which no other test may use.
+        code: Its text.
+        entries: Entry-point group → name → attribute of the module.
+    """
+    (folder / f"{module}.py").write_text(code)
+    info = folder / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    lines = []
+    for group, names in entries.items():
+        lines += [f"[{group}]", *(f"{name} = {module}:{attribute}" for name, attribute in names.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    monkeypatch.syspath_prepend(str(folder))
+    registry._by_name.cache_clear()
+    # What was cached of this folder goes when the folder does.
+    monkeypatch.setattr(registry, "_by_name", registry._by_name.__wrapped__)
