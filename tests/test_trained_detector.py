@@ -62,6 +62,30 @@ def test_every_format_has_the_same_average_precision(network: Any, scenes: Datas
         assert figures["AP50"] == pytest.approx(original["AP50"], abs=1e-3)
 
 
+@pytest.mark.parametrize("form", ["onnx", pytest.param("tflite", marks=pytest.mark.slow)])
+def test_int8_keeps_a_budget_of_average_precision(
+    network: Any, form: str, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgecv.budget._SECONDS", 0.05)
+    artifact = edgecv.export(
+        edgecv.deploy(network),
+        to=form,
+        path=tmp_path / f"tiny.{form}",
+        precision="int8",
+        calibration=[*sorted(_SCENES.glob("*.png"))[:2], *sorted(photo_folder.iterdir())[:10]],
+        max_drop=0.2,
+        data=_SCENES / "labels.csv",
+    )
+    found = artifact.quantization
+    assert found is not None
+    assert (found.metric, found.pictures, found.met, found.float_layers) == ("AP50", 10, True, ())
+    assert found.original is not None
+    assert found.original > 0.8
+    assert found.drop is not None
+    assert abs(found.drop) < 0.1
+    assert found.notes[-1] == "2 pictures of --data calibrate, too, and were left out of what is judged on."
+
+
 def test_the_files_are_small(artifacts: dict[str, Path]) -> None:
     assert all(path.stat().st_size < 1_200_000 for path in artifacts.values())
 
