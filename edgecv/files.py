@@ -159,6 +159,15 @@ def _in_use(name: str, pid: int) -> bool:
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:
+    path = _wanted(path)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(f"Cannot write {str(path)!r}: the disk is full. Free some space and try again.")
     return OutputError(f"Cannot write {str(path)!r}: {error.strerror or error}.")
+
+
+def _wanted(path: Path) -> Path:
+    """Return what the user asked for: a file in a folder for what becomes it, or not, stands for that."""
+    for folder in path.parents:
+        if _TEMPORARY.match(folder.name):
+            return folder.with_name(_TEMPORARY.sub("", folder.name))
+    return path

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from edgecv.errors import OptionError, OutputError
-from edgecv.files import replace_whole, writable_folder
+from edgecv.files import replace_whole, scratch_folder, writable_folder
 
 # Root may write anywhere; without these two rights (capabilities 1 and 2) the permission bits bind it, too.
 _UNPRIVILEGED = """
@@ -112,6 +112,18 @@ def test_a_folder_appears_whole_and_replaces_an_older_one(tmp_path: Path) -> Non
         write_folder(path, name)
         assert entries(tmp_path) == ["model"]
         assert entries(path) == [name]
+
+
+def test_a_full_disk_names_the_file_that_was_asked_for_and_no_temporary(tiny_disk: Path) -> None:
+    path = tiny_disk / "x.onnx"
+    with (
+        pytest.raises(
+            OutputError, match=f"^Cannot write '{path}': the disk is full\\. Free some space and try again\\.$"
+        ),
+        scratch_folder(path) as folder,
+    ):
+        write(folder / "float32.onnx", bytes(100_000))
+    assert entries(tiny_disk) == []
 
 
 def test_what_takes_no_file_is_refused_before_the_work(tmp_path: Path) -> None:
