@@ -1,7 +1,7 @@
 """Correct the biases of int8 for the rounding of the kernels, as `edgecv.bias_correction` says.
 
-Rounding the kernels makes most of EfficientNet-Lite0's error, ranges less: correcting the biases takes the rms error of
-the logits from 0.17 to 0.10 of what they vary by, ranges that clip what is rare from there to 0.09.
+Rounding the kernels makes most of EfficientNet-Lite0's error: correcting the biases takes the rms error of the logits
+from 0.17 to 0.10 of what they vary by. Ranges that clip what is rare would take next to nothing more off.
 """
 
 import copy
