@@ -1,6 +1,7 @@
 """How many multiply-adds a Keras network needs for a picture: those of its convolutions and matrix products."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from edgecv.deployable import Deployable
@@ -9,7 +10,7 @@ __all__ = ["multiply_adds"]
 
 
 def multiply_adds(deployable: Deployable) -> int | None:
-    """Count the multiply-adds of one picture, bodies of loops left out.
+    """Count the multiply-adds of one picture, bodies of loops and branches left out.
 
     The graph is traced, so that layers of any kind and operations between them count; None where Keras runs on
     another backend than TensorFlow.
@@ -51,6 +52,10 @@ def _count(operation: Any) -> int:
             factors = [*out, *shapes[1][:2]]
         case "Conv2DBackpropInput":  # a transposed convolution: sizes, weights (height, width, out, in), data
             factors = [*shapes[2], *shapes[1][:3]]
+        case "Conv3D":
+            factors = [*out, *shapes[1][:4]]
+        case "Einsum":
+            return _count_einsum(operation.get_attr("equation").decode(), shapes)
         case "MatMul":
             factors = [*out, shapes[0][0 if operation.get_attr("transpose_a") else 1]]
         case "BatchMatMulV2":
@@ -58,3 +63,18 @@ def _count(operation: Any) -> int:
         case _:
             return 0
     return 0 if None in factors else math.prod(factors)
+
+
+def _count_einsum(equation: str, shapes: Sequence[Sequence[int | None]]) -> int:
+    """Count those of a product of two tensors, such as ``"abc,cd->abd"``: one for each combination of all indices."""
+    terms = equation.partition("->")[0].split(",")
+    if len(terms) != 2 or any(None in shape for shape in shapes):
+        return 0
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        before, _, after = term.partition("...")
+        # Sides that the dots stand for are told from the right, as they broadcast.
+        between = [f"dots {place}" for place in range(len(shape) - len(before) - len(after), 0, -1)]
+        for index, side in zip([*before, *between, *after], shape, strict=True):
+            sizes[index] = max(sizes.get(index, 1), side or 0)
+    return math.prod(sizes.values())

@@ -66,6 +66,60 @@ def test_transposed_and_grouped_convolutions_count_in_keras_and_in_both_formats(
         assert counted(path, (1, 8, 8, 3)) == by_hand
 
 
+def test_attention_and_products_over_the_first_side_count_in_keras_and_in_both_formats(tmp_path: Path) -> None:
+    import keras
+    from keras import layers
+
+    from edgecv.keras_costs import multiply_adds
+
+    image = keras.Input((4, 4, 3))
+    x = layers.Dense(8)(layers.Reshape((16, 3))(image))
+    attended = layers.MultiHeadAttention(2, 4)(x, x)
+    model = keras.Model(image, layers.Dot(axes=(1, 1))([x, attended]), name="attention")
+    deployable = edgecv.deploy(model, task="other", preprocess="none")
+    # 16 places: 3 to 8; queries, keys, values and what comes out 8 to 8; two heads of 4, twice; 8 x 8 over all places.
+    by_hand = 16 * 3 * 8 + 4 * 16 * 8 * 8 + 2 * (2 * 16 * 16 * 4) + 8 * 8 * 16
+    assert multiply_adds(deployable) == by_hand
+    for form in ("onnx", "tflite"):
+        path = tmp_path / f"attention.{form}"
+        edgecv.export(deployable, to=form, path=path, verify=False)
+        assert counted(path, (1, 4, 4, 3)) == by_hand
+
+
+def test_convolutions_in_one_and_three_dimensions_count_in_keras_and_in_both_formats(tmp_path: Path) -> None:
+    import keras
+    from keras import layers
+
+    from edgecv.keras_costs import multiply_adds
+
+    image = keras.Input((4, 4, 3))
+    x = layers.Conv1D(6, 3)(layers.Reshape((16, 3))(image))  # 14 x 6 values of 3 x 3
+    x = layers.Conv3D(5, 2)(layers.Reshape((2, 7, 3, 2))(x))  # 1 x 6 x 2 x 5 values of 2 x 2 x 2 x 2
+    deployable = edgecv.deploy(keras.Model(image, x, name="solid"), task="other", preprocess="none")
+    by_hand = 14 * 6 * 9 + 6 * 2 * 5 * 16
+    assert multiply_adds(deployable) == by_hand
+    for form in ("onnx", "tflite"):
+        path = tmp_path / f"solid.{form}"
+        edgecv.export(deployable, to=form, path=path, verify=False)
+        assert counted(path, (1, 4, 4, 3)) == by_hand
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "count"),
+    [
+        ("abc,cd->abd", [[2, 3, 4], [4, 5]], 2 * 3 * 4 * 5),
+        ("...ab,bc->...ac", [[6, 2, 3, 4], [4, 5]], 6 * 2 * 3 * 4 * 5),
+        ("...a,...a->...", [[1, 3, 4], [2, 3, 4]], 2 * 3 * 4),
+        ("ab,bc->ac", [[None, 3], [3, 4]], 0),
+        ("ab->ba", [[2, 3]], 0),
+    ],
+)
+def test_a_sum_of_products_counts_all_its_indices(equation: str, shapes: Any, count: int) -> None:
+    from edgecv.keras_costs import _count_einsum
+
+    assert _count_einsum(equation, shapes) == count
+
+
 def test_matrix_products_of_tensors_count(tmp_path: Path) -> None:
     from onnx import helper
 

@@ -32,6 +32,8 @@ def _count(operator: TfliteOperator) -> int:
             return math.prod(outputs[0]) * math.prod(inputs[1][1:3])
         case "TRANSPOSE_CONV":  # inputs: shape, weights (channels that come out, height, width, …), data
             return math.prod(inputs[2]) * math.prod(inputs[1][:3])
-        case "BATCH_MATMUL":
-            return math.prod(outputs[0]) * inputs[0][-1]
+        case "CONV_3D":  # weights (depth, height, width, channels that go in, channels that come out)
+            return math.prod(outputs[0]) * math.prod(inputs[1][:4])
+        case "BATCH_MATMUL":  # what is summed over is the other side of the first matrix, transposed or not
+            return math.prod(outputs[0]) * (math.prod(inputs[0][-2:]) // max(outputs[0][-2], 1))
     return 0

@@ -70,12 +70,19 @@ def _evaluate(node: Any, inputs: Sequence[_Array | None], opset: int) -> list[_A
     if node.op_type == "Transpose" and inputs[0] is not None:
         # A view: no copy before the file is written.
         return [inputs[0].transpose(attribute(node, "perm", None))]
+    from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
     if any(attr.HasField("g") for attr in node.attribute):
         return None
-    evaluator = ReferenceEvaluator(node, opsets={"": opset})
     feeds = {name: value for name, value in zip(node.input, inputs, strict=True) if value is not None}
+    given = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in feeds.items()
+    ]
+    results = [helper.make_empty_tensor_value_info(name) for name in node.output if name]
+    # A bare node would be taken for one of the newest operator set (onnx 1.23), whatever set is named.
+    evaluator = ReferenceEvaluator(helper.make_graph([node], "constant", given, results), opsets={"": opset})
     values = [np.asarray(value) for value in evaluator.run(None, feeds)]
     largest = max((value.size for value in inputs if value is not None), default=0)
     if node.op_type in _GROWS and max(value.size for value in values) > max(_LARGEST_GROWN, largest):

@@ -52,6 +52,7 @@ BODIES: dict[str, Body] = {
     "grouped": layers.Conv2D(6, 3, groups=3, strides=2, padding="same"),
     "depthwise, multiplier 2": layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"),
     "separable": layers.SeparableConv2D(5, 3, strides=2, padding="same"),
+    "in one dimension": lambda x: layers.Conv1D(4, 3, padding="same")(layers.Reshape((-1, 3))(x)),
     "transposed": layers.Conv2DTranspose(4, 3, strides=2, padding="same"),
     "transposed, norm": lambda x: layers.BatchNormalization()(layers.Conv2DTranspose(4, 3, strides=2)(x)),
     "strided, even and odd": lambda x: layers.Conv2D(4, 4, 3, padding="same")(x[:, 1:]),
