@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["class_colour", "draw_box", "font_of", "shown_larger", "tinted", "with_legend", "with_strip"]
+__all__ = ["class_colour", "draw_box", "font_of", "overlaid", "shown_larger", "tinted", "with_legend", "with_strip"]
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -18,6 +18,8 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 # Smaller pictures are enlarged by a whole number until their labels can be read.
 _MIN_SIDE = 320
 _GOLDEN = 0.618034
+# What a panel leaves of what it covers.
+_DARK = [value * 35 // 100 for value in range(256)] * 3
 
 
 def class_colour(number: int) -> tuple[int, int, int]:
@@ -143,6 +145,35 @@ def with_legend(image: Image.Image, entries: Sequence[tuple[int | None, str]], f
         draw.rectangle(square, fill="white" if number is None else class_colour(number), outline="black")
         draw.text((2 * margin + side, top), text, fill="black", font=font)
     return whole
+
+
+def overlaid(image: Image.Image, entries: Sequence[tuple[int | None, str]], font: Font) -> Image.Image:
+    """Return a picture with lines of text on a dark panel in its upper left corner; its size stays.
+
+    Args:
+        image: RGB.
+        entries: As for `with_legend`.
+        font: Of the texts.
+    """
+    if not entries:
+        return image
+    measure = ImageDraw.Draw(image)
+    boxes = [measure.textbbox((0, 0), text, font=font) for _, text in entries]
+    line = round(max(box[3] for box in boxes) * 1.3)
+    margin = max(2, line // 3)
+    side = max(4, round(line * 0.7)) if any(number is not None for number, _ in entries) else 0
+    indent = margin + (side + margin if side else 0)
+    size = (indent + round(max(box[2] for box in boxes)) + margin, line * len(entries) + 2 * margin)
+    panel = (0, 0, min(size[0], image.width), min(size[1], image.height))
+    image = image.copy()
+    image.paste(image.crop(panel).point(_DARK), panel)
+    draw = ImageDraw.Draw(image)
+    for row, (number, text) in enumerate(entries):
+        top = margin + row * line
+        if number is not None:
+            draw.rectangle((margin, top, margin + side, top + side), fill=class_colour(number), outline="white")
+        draw.text((indent, top), text, fill="white", font=font)
+    return image
 
 
 def _ink(colour: tuple[int, int, int]) -> str:

@@ -10,6 +10,7 @@
     │   └── UnsupportedLayerError       a layer cannot be converted
     ├── WeightsError                    weights cannot be found, read or put into the network
     ├── PictureError                    a picture cannot be read or used
+    │   └── VideoError                  a video or camera cannot be read, or not to its end
     ├── DataError                       labelled data cannot be read or used
     │   └── BrokenDataError             some of its labels are broken (edgecv.data.problems)
     ├── TrainingError                   training cannot begin, or not go on
@@ -120,6 +121,10 @@ class WeightsError(EdgecvError):
 
 class PictureError(EdgecvError):
     """A picture cannot be read or used."""
+
+
+class VideoError(PictureError):
+    """A video or camera cannot be read, or not to its end."""
 
 
 class DataError(EdgecvError):

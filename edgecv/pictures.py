@@ -341,8 +341,8 @@ def _pictures_of(source: str) -> list[str]:
             return [source]
     except OSError:  # behind a folder that may not be entered, or a name that is too long: reading it says so
         return [source]
-    if _VIDEO.fullmatch(source):
-        raise OptionError(f"{source!r} is no picture: this version reads pictures, folders and globs.")
+    if _VIDEO.fullmatch(source) and not glob.has_magic(source):
+        raise OptionError(f"{source!r} is no picture. Name pictures, folders or globs; edgecv predict takes the rest.")
     if not glob.has_magic(source):
         return [source]
     # Sorted: the order of a folder's entries depends on its history. Path.glob takes no absolute patterns.
@@ -404,11 +404,16 @@ def _rgb(image: Image.Image, source: str) -> Image.Image:
     elif image.mode in ("I", "F"):
         kind = "integers" if image.mode == "I" else "floating-point numbers"
         raise PictureError(f"Picture {source!r} has 32-bit {kind}, whose white is unknown. Save it with 8 or 16 bits.")
-    if image.has_transparency_data:
+    if _is_transparent(image):
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     # Converting copies; of a JPEG file all is in memory, whatever happens to the file.
     return image if image.mode == "RGB" and image.format == "JPEG" else image.convert("RGB")
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    known = getattr(image, "has_transparency_data", None)  # Debian 12 has a Pillow before it
+    return bool("A" in image.getbands() or "transparency" in image.info) if known is None else bool(known)
 
 
 def _has_16_bits(image: Image.Image) -> bool:

@@ -284,7 +284,7 @@ def test_empty_folders_and_globs_are_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["camera:0", "clip.mp4", "clip.AVI", "rtsp://camera/1", "https://a.b/c.jpg"])
 def test_videos_and_cameras_are_refused(source: str) -> None:
-    message = r"^'.*' is no picture: this version reads pictures, folders and globs\.$"
+    message = r"^'.*' is no picture\. Name pictures, folders or globs; edgecv predict takes the rest\.$"
     with pytest.raises(OptionError, match=message):
         find_pictures([source])
 

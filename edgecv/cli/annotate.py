@@ -1,4 +1,4 @@
-"""Pictures with their answers drawn on, for ``predict --save``."""
+"""Pictures and frames with their answers drawn on, for ``predict --save``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,12 +7,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edgecv.drawing import Font, class_colour, draw_box, font_of, shown_larger, tinted, with_legend, with_strip
+from edgecv.drawing import (
+    Font,
+    class_colour,
+    draw_box,
+    font_of,
+    overlaid,
+    shown_larger,
+    tinted,
+    with_legend,
+    with_strip,
+)
 from edgecv.files import replace_whole
 from edgecv.pictures import Picture
 from edgecv.results import Prediction
 
-__all__ = ["Gallery", "annotate", "background_of", "numbered"]
+__all__ = ["Gallery", "annotate", "annotate_frame", "background_of", "numbered"]
 
 _MAX_LINES = 5
 _MAX_CLASSES = 12
@@ -50,6 +60,11 @@ class Gallery:
             numbered(prediction.mask).save(temporary, format="PNG")
         return {"saved": str(path), "saved_mask": str(mask)}
 
+    def video(self, source: str) -> Path:
+        """Return the path of a video or camera's annotated video: always an MP4."""
+        stem = source.replace(":", "-") if source.startswith("camera:") else Path(source).stem
+        return self._folder / self._free_name(stem, ".mp4")
+
     def _free_name(self, stem: str, suffix: str) -> str:
         # Two folders may hold pictures of the same name; one run must not overwrite its own.
         name, number = stem + suffix, 1
@@ -64,13 +79,17 @@ def annotate(picture: Picture, prediction: Prediction) -> Image.Image:
     """Draw the answers: boxes and masks on the picture, classes in a strip below it."""
     if prediction.mask is not None:
         return _coloured(picture, prediction, prediction.mask)
-    image, scale = shown_larger(picture.pixels)
-    font = _font(image)
-    boxed = [result for result in prediction.results if "box" in result]
-    for result in reversed(boxed):  # the best on top
-        draw_box(image, [side * scale for side in result["box"]], result["class"], _caption(result), font)
-    lines = [_caption(result) for result in prediction.results if "box" not in result and "output" not in result]
-    return with_strip(image, lines[:_MAX_LINES], font)
+    image, font = _with_boxes(picture, prediction)
+    return with_strip(image, _captions(prediction), font)
+
+
+def annotate_frame(picture: Picture, prediction: Prediction) -> Image.Image:
+    """Draw the answers all inside the picture: the frames of a video have one size."""
+    if prediction.mask is None:
+        image, font = _with_boxes(picture, prediction)
+        return overlaid(image, [(None, caption) for caption in _captions(prediction)], font)
+    image, entries = _with_colours(picture, prediction, prediction.mask)
+    return overlaid(image, entries, _font(image))
 
 
 def numbered(mask: np.ndarray[Any, Any]) -> Image.Image:
@@ -93,14 +112,36 @@ def background_of(results: Sequence[dict[str, Any]]) -> int | None:
     return 0 if all(label.strip(" _").casefold() in _BACKGROUNDS for label in labels) else None
 
 
+def _with_boxes(picture: Picture, prediction: Prediction) -> tuple[Image.Image, Font]:
+    image, scale = shown_larger(picture.pixels)
+    font = _font(image)
+    boxed = [result for result in prediction.results if "box" in result]
+    for result in reversed(boxed):  # the best on top
+        draw_box(image, [side * scale for side in result["box"]], result["class"], _caption(result), font)
+    return image, font
+
+
+def _captions(prediction: Prediction) -> list[str]:
+    """Return what is said of the whole picture."""
+    whole = (result for result in prediction.results if "box" not in result and "output" not in result)
+    return [_caption(result) for result in whole][:_MAX_LINES]
+
+
 def _coloured(picture: Picture, prediction: Prediction, mask: np.ndarray[Any, Any]) -> Image.Image:
-    """Lay the classes' colours over the picture, the background left as it is, with a legend below."""
+    """Lay the classes' colours over the picture, with a legend below."""
+    image, entries = _with_colours(picture, prediction, mask)
+    return with_legend(image, entries, _font(image))
+
+
+def _with_colours(
+    picture: Picture, prediction: Prediction, mask: np.ndarray[Any, Any]
+) -> tuple[Image.Image, list[tuple[int | None, str]]]:
+    """Return the picture with the classes' colours, the background left as it is, and the entries of its legend."""
     plain = background_of(prediction.results)
     image, _ = shown_larger(tinted(picture.pixels, mask, plain=plain))
     shown = [(None if each["class"] == plain else each["class"], _caption(each)) for each in prediction.results]
     more = len(shown) - _MAX_CLASSES
-    entries = shown if more <= 0 else [*shown[:_MAX_CLASSES], (None, f"and {more} more")]
-    return with_legend(image, entries, _font(image))
+    return image, shown if more <= 0 else [*shown[:_MAX_CLASSES], (None, f"and {more} more")]
 
 
 def _font(image: Image.Image) -> Font:

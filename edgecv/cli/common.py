@@ -111,8 +111,14 @@ def status(what: str) -> Iterator[Callable[[str], None]]:
         if console is None:
             yield _nothing
         else:
-            with console.status(what) as spinner:
-                yield spinner.update
+            from rich.live import Live
+            from rich.spinner import Spinner
+            from rich.text import Text
+
+            spinner = Spinner("dots", Text(what))
+            # Results on a terminal go above the spinner; into a pipe they must go past it.
+            with Live(spinner, console=console, transient=True, redirect_stdout=sys.stdout.isatty()):
+                yield lambda text: spinner.update(text=Text(text))
 
 
 @contextlib.contextmanager
@@ -131,7 +137,8 @@ def progress(what: str, total: int | None = None) -> Iterator[Advance]:
 
         times = (rich.TimeElapsedColumn(), rich.TextColumn("left"), rich.TimeRemainingColumn())
         columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn(), *times)
-        with rich.Progress(*columns, console=console, transient=True) as bar:
+        shared = sys.stdout.isatty()  # results go above the bar; into a pipe they must go past it
+        with rich.Progress(*columns, console=console, transient=True, redirect_stdout=shared) as bar:
             task = bar.add_task(what, total=total)
 
             def advance(what: str | None = None) -> None:

@@ -1,33 +1,42 @@
-"""``edgecv predict``: answers for pictures."""
+"""``edgecv predict``: answers for pictures, videos and cameras."""
 
+import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from edgecv.cli.common import device_option, emit_json, json_option, progress, threads_option, warn
-from edgecv.errors import PictureError
+from edgecv.cli.common import device_option, json_option, threads_option
+from edgecv.errors import OptionError, PictureError
 
 if TYPE_CHECKING:
-    from edgecv.pictures import Picture
-    from edgecv.results import Prediction
-    from edgecv.session import Session
+    from edgecv.cli.annotate import Gallery
+    from edgecv.cli.answering import Answering
+    from edgecv.streaming.sources import Source
 
 __all__ = ["predict"]
 
 
 _SAVE = (
-    "Write the pictures with the answers, and a segmenter's masks beside them as NAME.mask.png: "
-    "class numbers, 255 where it saw nothing."
+    "Write the pictures with the answers, a segmenter's masks beside them as NAME.mask.png (class numbers, 255 where "
+    "it saw nothing), and videos as NAME.mp4."
 )
+_LINES = "Print one line of JSON a picture or frame, at once."
+# What opening the artifact on several cores is worth: a video has many pictures, a camera one at a time.
+_PICTURES = {"picture": 1, "video": 1_000_000, "camera": 1}
 
 
 @click.command()
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @json_option
+@click.option("--jsonl", "as_lines", is_flag=True, help=_LINES)
 @click.option("--save", metavar="DIR", type=click.Path(path_type=Path), help=_SAVE)
+@click.option(
+    "--every", type=click.IntRange(min=1), default=1, metavar="N", help="Of videos and cameras, every Nth frame."
+)
 @device_option
 @threads_option
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to give, best first.")
@@ -38,7 +47,9 @@ def predict(
     artifact: Path,
     sources: tuple[str, ...],
     as_json: bool,
+    as_lines: bool,
     save: Path | None,
+    every: int,
     device: str,
     threads: int | None,
     top_k: int,
@@ -46,72 +57,84 @@ def predict(
     iou_threshold: float | None,
     no_check: bool,
 ) -> None:
-    """Run ARTIFACT on pictures, folders or globs.
+    """Run ARTIFACT on pictures, folders, globs, videos or cameras (camera:0).
 
-    A picture that cannot be read is named with the reason, the others are answered, and the exit is 2.
+    A source that cannot be read is named with the reason, the others are answered, and the exit is 2. A camera is
+    answered until ctrl-C; of frames that come meanwhile, only the newest is kept.
     """
-    from edgecv.pictures import find_pictures
+    from edgecv.cli.answering import Answering
     from edgecv.quiet import quiet_frameworks
     from edgecv.session import runtime_of
     from edgecv.side_by_side import open_sessions
+    from edgecv.streaming.sources import find_sources
 
     runtime_of(artifact)  # a wrong artifact is the first thing to say
-    found = find_pictures(sources)
+    found = find_sources(sources)
+    _check_form(found, as_json=as_json, as_lines=as_lines)
     with quiet_frameworks():
         sessions = open_sessions(
             artifact,
-            pictures=len(found),
+            pictures=sum(_PICTURES[source.kind] for source in found),
             device=device,
             threads=threads,
             check=not no_check,
             score_threshold=score_threshold,
             iou_threshold=iou_threshold,
         )
-    if save is not None:  # after all that can be refused: then nothing is written
-        _make_folder(save, found)
-    answers = _answer_all(sessions, found, top_k, save)
-    failed = [answer["error"] for answer in answers if "error" in answer]
-    if len(failed) == len(answers) == 1:
-        raise PictureError(failed[0])
+    gallery = _gallery(save, found)  # after all that can be refused: then nothing is written
+    answering = Answering(sessions=sessions, top_k=top_k, every=every, gallery=gallery)
+    _answer(answering, found, as_json=as_json, as_lines=as_lines)
+
+
+def _check_form(sources: "Sequence[Source]", *, as_json: bool, as_lines: bool) -> None:
+    if as_json and as_lines:
+        raise OptionError("--json and --jsonl exclude each other. Choose one.")
+    camera = next((source.name for source in sources if source.kind == "camera"), None)
+    if as_json and camera is not None:
+        raise OptionError(f"--json prints one document at the end, which {camera!r} has not. Use --jsonl.")
+
+
+def _answer(answering: "Answering", sources: "Sequence[Source]", *, as_json: bool, as_lines: bool) -> None:
+    from edgecv.cli.answer_printing import JsonDocument, print_json_line, print_lines
+
+    document = JsonDocument()
+    show = document.add if as_json else print_json_line if as_lines else print_lines
+    failed: list[str] = []
+    answered = 0
+    # Closed whatever happens here: what is being written is finished, or taken away.
+    with contextlib.closing(answering.answers(sources)) as answers:
+        for answer in answers:
+            if "error" in answer:
+                failed.append(answer["error"])
+                if len(sources) == 1 and not answered:
+                    raise PictureError(failed[0])
+            answered += 1
+            show(answer)
     if as_json:
-        emit_json(answers)
-    else:
-        _print(answers)
+        document.emit()
     if failed:
-        raise PictureError(f"{len(failed)} of {len(answers)} pictures have no answer. {failed[0]}")
+        raise PictureError(_failure(sources, failed))
 
 
-def _answer_all(sessions: "list[Session]", sources: list[str], top_k: int, save: Path | None) -> list[dict[str, Any]]:
-    """Answer in the order of the sources."""
+def _failure(sources: "Sequence[Source]", failed: Sequence[str]) -> str:
+    if len(sources) == 1:
+        return failed[0]
+    if all(source.kind == "picture" for source in sources):
+        return f"{len(failed)} of {len(sources)} pictures have no answer. {failed[0]}"
+    return f"{len(failed)} of {len(sources)} sources have no answer, or not to their end. {failed[0]}"
+
+
+def _gallery(folder: Path | None, sources: "Sequence[Source]") -> "Gallery | None":
     from edgecv.cli.annotate import Gallery
-    from edgecv.side_by_side import answer_all
 
-    gallery = Gallery(save) if save is not None else None
-    answers: dict[int, dict[str, Any]] = {}
-    with progress("Predicting", len(sources)) as step:
-        for place, picture, prediction in answer_all(sessions, sources, top_k=top_k):
-            if prediction is None or isinstance(picture, PictureError):
-                answers[place] = {"source": sources[place], "error": str(picture)}
-            else:
-                answers[place] = _answer(picture, prediction)
-                if gallery is not None:
-                    answers[place].update(gallery.add(picture, prediction))
-            step()
-    return [answers[place] for place in range(len(sources))]
-
-
-def _answer(picture: "Picture", prediction: "Prediction") -> dict[str, Any]:
-    return {
-        "source": picture.source,
-        "width": picture.width,
-        "height": picture.height,
-        "milliseconds": prediction.milliseconds,
-        "results": prediction.results,
-    }
+    if folder is None:
+        return None
+    _make_folder(folder, [source.name for source in sources if source.kind != "camera"])
+    return Gallery(folder)
 
 
 def _make_folder(folder: Path, sources: list[str]) -> None:
-    from edgecv.errors import OptionError, OutputError
+    from edgecv.errors import OutputError
 
     # Path.resolve would raise on a symbolic link that leads to itself.
     if any(os.path.dirname(os.path.realpath(source)) == os.path.realpath(folder) for source in sources):  # noqa: PTH120
@@ -123,30 +146,3 @@ def _make_folder(folder: Path, sources: list[str]) -> None:
     except OSError as error:
         problem = error.strerror or error
         raise OutputError(f"Cannot write to {str(folder)!r}: {problem}. Name another folder with --save.") from error
-
-
-def _print(answers: list[dict[str, Any]]) -> None:
-    for answer in answers:
-        if "error" in answer:
-            warn(answer["error"])
-            continue
-        size = f"{answer['width']}x{answer['height']}"
-        files = [answer[name] for name in ("saved", "saved_mask") if name in answer]
-        saved = f"  -> {', '.join(files)}" if files else ""
-        click.echo(f"{answer['source']}  {size}  {answer['milliseconds']:.1f} ms{saved}")
-        for result in answer["results"]:
-            click.echo(f"  {_line(result)}")
-        if not answer["results"]:
-            click.echo("  nothing found")
-
-
-def _line(result: dict[str, Any]) -> str:
-    if "output" in result:
-        figures = [f"{key} {result[key]:.6g}" for key in ("min", "max", "mean") if result[key] is not None]
-        return f"{result['output']} {result['shape']}  {'  '.join(figures)}"
-    name = result["label"] if result["label"] is not None else f"class {result['class']}"
-    if "pixels" in result:
-        return f"{result['pixels']:>10,}  {name}"
-    box = f"  at {', '.join(f'{side:.1f}' for side in result['box'])}" if "box" in result else ""
-    there = f"  objectness {result['objectness']:.4f}" if "objectness" in result else ""
-    return f"{result['score']:.4f}  {name}{box}{there}"

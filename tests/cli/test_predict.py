@@ -89,7 +89,6 @@ def test_wrong_artifacts_are_one_line(tmp_path: Path, red: Path, bare: Path) -> 
 
 
 def test_wrong_options_are_one_line(artifact: Path, red: Path, tmp_path: Path) -> None:
-    assert refused(artifact, "camera:0").endswith("this version reads pictures, folders and globs.")
     assert refused(artifact, tmp_path / "*.webp").endswith("matches no file. Check its folder and suffix.")
     assert "has no device 'gpu'" in refused(artifact, red, "--device", "gpu")
     assert "'--threads'" in refused(artifact, red, "--threads", 0)

@@ -1,0 +1,1 @@
+"""Videos and cameras: frames that are read, answered, and drawn and encoded at the same time."""
