@@ -1,5 +1,6 @@
 """`edgecv export MODEL --to FORMAT`."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from edgecv.artifact import Artifact
     from edgecv.deployable import Deployable
     from edgecv.exporter import Exporter
+    from edgecv.html_report.report_file import ReportFile
     from edgecv.pipeline import Original
 
 __all__ = ["export"]
@@ -75,7 +77,6 @@ def export(
     """
     from edgecv.pictures import find_pictures
     from edgecv.pipeline import Original
-    from edgecv.pipeline import export as run_export
     from edgecv.runtimes.folder import is_artifact_folder
 
     page = report_file(report_path)
@@ -103,56 +104,89 @@ def export(
         _check_paths(paths, exporters)
         budget = quantization.budget(deployable)
         original = Original(deployable, pictures, verify=verify, cases=cases, held_out=quantization.held_out)
-    artifacts: dict[str, Artifact] = {}
-    failures: dict[str, VerificationError] = {}
-    missed: list[BudgetError] = []
-    for name, exporter in exporters.items():
-        try:
-            with status(f"writing {paths[name].name}") as tell:
-                artifacts[name] = run_export(
-                    original,
-                    to=exporter,
-                    name=name,
-                    path=paths[name],
-                    verify=verify,
-                    devices=devices,
-                    cases=cases,
-                    budget=budget,
-                    tell=tell,
-                    observe=page.observer(name) if page else None,
-                )
-        except VerificationError as error:
-            failures[name] = error
-        except BudgetError as error:
-            artifacts[name] = error.artifact
-            missed.append(error)
-        except EdgecvError:
-            _tell_before_error(artifacts, failures)
-            raise
-    for name, artifact in artifacts.items():
+    settings = {"verify": verify, "devices": devices, "cases": cases, "budget": budget}
+    written = _write(original, exporters, paths, page, settings)
+    for name, artifact in written.artifacts.items():
         quantization.tell_of(name, artifact)
     if page is not None:
         with status(f"writing {page.path.name}"):
-            page.write_export(original, exporters, artifacts, failures)
+            page.write_export(original, exporters, written.artifacts, written.failures)
     if as_json:
-        weights = {"source": deployable.weights_source, "sha256": original.weights_sha256}
-        documents = [
-            _document(original, name, exporter, artifacts[name])
-            if name in artifacts
-            else _failed_document(original, name, exporter, failures[name])
-            for name, exporter in exporters.items()
-        ]
-        emit_json({"model": deployable.name, "weights": weights, "artifacts": documents})
+        _emit(original, exporters, written)
     else:
-        for artifact in artifacts.values():
-            click.echo(_line(artifact))
-            for line in quantization_lines(artifact):
-                click.echo(f"    {line}")
-    for miss in missed:
+        _print(written)
+    _end(written)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """How the formats ended, by name.
+
+    Attributes:
+        artifacts: Those that were written.
+        failures: Why the others were not.
+        missed: The budgets that artifacts among those written miss.
+    """
+
+    artifacts: "dict[str, Artifact]" = field(default_factory=dict)
+    failures: dict[str, VerificationError] = field(default_factory=dict)
+    missed: list[BudgetError] = field(default_factory=list)
+
+
+def _write(
+    original: "Original",
+    exporters: "Mapping[str, Exporter]",
+    paths: "Mapping[str, Path]",
+    page: "ReportFile | None",
+    settings: "Mapping[str, Any]",
+) -> _Written:
+    """Write every format; one that does not pass stops no other."""
+    from edgecv.pipeline import export as run_export
+
+    written = _Written()
+    for name, exporter in exporters.items():
+        observe = page.observer(name) if page else None
+        try:
+            with status(f"writing {paths[name].name}") as tell:
+                written.artifacts[name] = run_export(
+                    original, to=exporter, name=name, path=paths[name], tell=tell, observe=observe, **settings
+                )
+        except VerificationError as error:
+            written.failures[name] = error
+        except BudgetError as error:
+            written.artifacts[name] = error.artifact
+            written.missed.append(error)
+        except EdgecvError:
+            _tell_before_error(written)
+            raise
+    return written
+
+
+def _emit(original: "Original", exporters: "Mapping[str, Exporter]", written: _Written) -> None:
+    weights = {"source": original.deployable.weights_source, "sha256": original.weights_sha256}
+    documents = [
+        _document(original, name, exporter, written.artifacts[name])
+        if name in written.artifacts
+        else _failed_document(original, name, exporter, written.failures[name])
+        for name, exporter in exporters.items()
+    ]
+    emit_json({"model": original.deployable.name, "weights": weights, "artifacts": documents})
+
+
+def _print(written: _Written) -> None:
+    for artifact in written.artifacts.values():
+        click.echo(_line(artifact))
+        for line in quantization_lines(artifact):
+            click.echo(f"    {line}")
+
+
+def _end(written: _Written) -> None:
+    """Say what did not pass, and exit with 1 where something did not."""
+    for miss in written.missed:
         click.echo(f"Error: {miss}. The best that was found was written.", err=True)
-    for failure in failures.values():
+    for failure in written.failures.values():
         click.echo(f"Error: {failure}. Nothing was written.", err=True)
-    if failures or missed:
+    if written.failures or written.missed:
         raise click.exceptions.Exit(1)
 
 
@@ -194,11 +228,11 @@ def _check_paths(paths: dict[str, Path], exporters: "Mapping[str, Exporter]") ->
             raise OutputError(f"Cannot write {str(path)!r}: it is a folder. Name a file with -o.")
 
 
-def _tell_before_error(artifacts: dict[str, "Artifact"], failures: dict[str, VerificationError]) -> None:
+def _tell_before_error(written: _Written) -> None:
     """Tell how the formats before the one that cannot be written ended; stdout stays empty."""
-    for artifact in artifacts.values():
+    for artifact in written.artifacts.values():
         warn(f"Before the error: {_line(artifact)}")
-    for failure in failures.values():
+    for failure in written.failures.values():
         warn(f"Before the error: {failure}. Nothing was written.")
 
 
