@@ -46,6 +46,8 @@ _SECONDS = 5.0
 # Of what varies in a layer: what int8 loses where nothing is wrong is a thousandth.
 _MUCH = 0.05
 _GREY = 128
+# Of the size of float32: from here on int8 has lost its point.
+_HARDLY_SMALLER = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +186,8 @@ class Quantizer:
         made = {**reference, "all_int8": whole.artifact, "written": chosen.artifact}
         speeds = measure_speeds(made, self._open, self._feeds(self._deployable.batch or 1))
         chosen.artifact.path.rename(path)
+        if chosen.layers:
+            notes = (*notes, *_too_little_left(speeds))
         quantization = self._outcome(chosen, tries, speeds, notes)
         return dataclasses.replace(chosen.artifact, path=path, quantization=quantization, speeds=speeds)
 
@@ -352,6 +356,17 @@ def measure_speeds(made: Mapping[str, Artifact], opened: Callable[[Artifact], Ru
         sizes={label: artifact.nbytes for label, artifact in made.items()},
         p50_ms={label: timing.p50_ms for label, timing in by_label.items()},
         slower_than_float="float32" in by_label and by_label["written"].low_ms > by_label["float32"].high_ms,
+    )
+
+
+def _too_little_left(speeds: Speeds) -> tuple[str, ...]:
+    """Say where so many layers went back to float32 that the file is hardly an int8 one."""
+    share = speeds.sizes["written"] / speeds.sizes.get("float32", math.inf)
+    if share < _HARDLY_SMALLER:
+        return ()
+    return (
+        f"So many layers are in float32 that the file has {share:.2f} of the size of float32. "
+        "Export that, or allow a larger --max-drop.",
     )
 
 

@@ -140,6 +140,7 @@ def test_all_layers_stay_int8_where_that_is_enough(search: Any) -> None:
     assert (found.met, found.float_layers, found.requantisations, tried) == (True, (), 0, [0])
     assert found.drop == pytest.approx(0.05)
     assert found.speeds.sizes.keys() == {"float32", "all_int8", "written"}
+    assert found.notes == ()
 
 
 @pytest.mark.parametrize("enough", [1, 2, 7, 100, 255])
@@ -166,6 +167,14 @@ def test_what_cannot_be_reached_gives_the_best_that_was_tried(search: Any) -> No
     assert len(found.float_layers) == 192
     assert found.missed() == "top1 drops by 0.308, above max-drop 0.1, the best of 9 tries"
     assert max(tried) == 255
+
+
+def test_a_file_that_is_no_smaller_than_float32_is_said_so(search: Any) -> None:
+    found, _ = search(lambda number: 1.0 if number else 0.5, [error("a", 0.5)])
+    assert found.notes == (
+        "So many layers are in float32 that the file has 1.00 of the size of float32. "
+        "Export that, or allow a larger --max-drop.",
+    )
 
 
 def test_an_exporter_that_cannot_give_layers_back_says_so(search: Any) -> None:

@@ -51,6 +51,7 @@ def check_bisect_options(artifact: Path, against: str | None, options: Mapping[s
     Raises:
         UsageError: Options do not go together.
         ModelError: The original has no layers.
+        ArtifactError: The baseline is no artifact.
     """
     lacking = [f"--{name}" for name, key in (("baseline", "baseline"), ("save-tensors", "tensors")) if options[key]]
     if not options["bisect"]:
@@ -63,6 +64,10 @@ def check_bisect_options(artifact: Path, against: str | None, options: Mapping[s
         raise click.UsageError("--bisect needs --against MODEL: only the original has layers to compare with.")
     if (Path(against) / "saved_model.pb").exists():
         raise ModelError(f"{against!r} is a SavedModel, which has no layers to compare with. Give a .keras file.")
+    if options["baseline"] is not None:
+        from edgecv.session import runtime_of
+
+        runtime_of(options["baseline"])[1].read_metadata(options["baseline"])
     if options["tensors"] is not None:
         from edgecv.files import writable_folder
 

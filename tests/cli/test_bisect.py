@@ -141,6 +141,10 @@ def test_what_passes_diverges_nowhere() -> None:
             ["a.onnx", "--against", "mine.keras", "--bisect", "--baseline", "other.onnx"],
             "Artifact 'other.onnx' does not exist. Name a file that edgecv exported.",
         ),
+        (  # before anything else is opened
+            ["missing.onnx", "--against", "missing.keras", "--bisect", "--baseline", "mine.keras"],
+            "'mine.keras' is no artifact: its suffix is none of .onnx, .tflite.",
+        ),
     ],
 )
 def test_what_cannot_be_bisected_is_refused_in_one_line(arguments: list[str], problem: str, folder: Path) -> None:
