@@ -84,10 +84,9 @@ def benchmark(
 
     Raises:
         ArtifactError: A file is no artifact; DigestError: it is damaged.
-        DeviceError: A device does not run.
+        DeviceError: An engine ran on another device.
         OptionError: There is nothing to measure.
-        MissingExtraError: An engine is not installed.
-        EdgecvError: A contender cannot run.
+        EdgecvError: A contender cannot run, as without its engine or its device.
     """
     contenders = _contenders(artifacts, settings, warn)
     layers = {path: _checked(path, settings) for path in {each.artifact: None for each in contenders}}

@@ -71,5 +71,5 @@ def _by_group(node: Any, weights: _Array) -> _Array:
     """Return a node's weights ``(groups, filters, inputs)``, summed over the places of a window."""
     if node.op_type == "Gemm":
         return (weights if attribute(node, "transB", 0) else weights.T)[None]
-    groups = attribute(node, "group", 1)
-    return np.asarray(weights.reshape(groups, -1, *weights.shape[1:]).sum(axis=(3, 4)))
+    split = weights.reshape(attribute(node, "group", 1), -1, *weights.shape[1:])
+    return np.asarray(split.sum(axis=tuple(range(3, split.ndim))))

@@ -70,9 +70,23 @@ def _converted(graph_def: Any, lowered: LoweredGraph, opset: int) -> tuple[Any, 
             )
             if problems:
                 return None, _named(problems[0], lowered)
-            return optimizer.optimize_graph(converted, catch_errors=False).make_model("edgecv"), ""
+            model = optimizer.optimize_graph(converted, catch_errors=False).make_model("edgecv")
+            problem = _unknown(model, lowered, opset)
+            return (None, problem) if problem else (model, "")
         except Exception as error:  # tf2onnx raises whatever its handlers meet
             return None, _named(problems[0] if problems else " ".join(str(error).split()), lowered)
+
+
+def _unknown(model: Any, lowered: LoweredGraph, opset: int) -> str:
+    """Name an operation that tf2onnx left as TensorFlow has it, inside a loop or branch without a word; else empty."""
+    from onnx import defs
+
+    for node in with_nested(model.graph.node):
+        if node.domain == "" and not defs.has(node.op_type, opset, ""):
+            layers = lowered.paths([node.name])
+            where = f" in layer {layers[0]!r}" if layers else ""
+            return f"operation {node.op_type!r}{where} has no ONNX form. Replace it in the network."
+    return ""
 
 
 def _convert_where(graph: Any, node: Any, name: str, _: Any) -> None:

@@ -284,3 +284,16 @@ def test_an_operation_that_onnx_has_not_is_named_with_its_layer(tmp_path: Path) 
     ):
         edgecv.export(deployable, to="onnx", path=tmp_path / "net.onnx", verify=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_left_inside_a_loop_is_named_with_its_layer(tmp_path: Path) -> None:
+    image = keras.Input((8, 8, 3))
+    x = layers.Dense(2)(layers.LSTM(4, name="memory")(layers.Reshape((8, 24))(image)))
+    deployable = edgecv.deploy(keras.Model(image, x, name="net"), preprocess="none")
+    message = (
+        "net cannot be written as ONNX: operation 'TensorListReserve' in layer 'memory' has no ONNX form. "
+        "Replace it in the network."
+    )
+    with pytest.raises(ConversionError, match=f"^{re.escape(message)}$"):
+        edgecv.export(deployable, to="onnx", path=tmp_path / "net.onnx", verify=False)
+    assert list(tmp_path.iterdir()) == []

@@ -270,6 +270,26 @@ def test_a_network_that_keras_has_quantised_is_refused() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
+@pytest.mark.parametrize("kind", ["solid", "transposed"])
+def test_networks_without_flat_convolutions_are_written_in_every_precision(
+    kind: str, precision: str, calibration: Calibration, tmp_path: Path
+) -> None:
+    image = keras.Input((12, 12, 3), name="image")
+    if kind == "solid":
+        x = layers.Conv3D(4, 2, activation="relu")(layers.Reshape((12, 12, 3, 1))(image))
+        x = layers.Dense(3, name="head")(layers.Flatten()(x))
+    else:  # no layer whose weights' rounding is corrected
+        x = layers.Conv2DTranspose(4, 3, strides=2)(image)
+        x = layers.GlobalMaxPooling2D()(x)
+    deployable = edgecv.deploy(keras.Model(image, x, name=kind), preprocess="0-1", task="other", batch=None)
+    write(deployable, tmp_path / "x.onnx", precision, calibration=calibration)
+    images = pictures(deployable, calibration)
+    (given,) = OnnxRuntime().open(tmp_path / "x.onnx").run({"image": images}).values()
+    (wanted,) = deployable.run(images).values()
+    assert np.sqrt(np.mean((given - wanted) ** 2)) < 0.1 * np.sqrt(np.mean(wanted**2))
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
 def test_the_same_export_gives_the_same_bytes(
     precision: str, networks: Any, calibration: Calibration, tmp_path: Path
 ) -> None:
