@@ -39,6 +39,7 @@ def halve(graph: Graph, lowered: LoweredGraph, deployable: Deployable) -> None:
         node.name = f"node_{place}"
     floating = float_nodes(graph, lowered)
     _round(graph, floating, deployable)
+    _divide(graph, floating)
     halving = _Halving(graph, lowered)
     for node in graph.nodes:
         halving.add(node, None if node.name in floating else _half_places(node, graph, halving.kinds))
@@ -56,6 +57,29 @@ def _round(graph: Graph, floating: Collection[str], deployable: Deployable) -> N
     key = hashlib.sha256(pictures.values.tobytes()).hexdigest()
     observed = observe(graph, [], maps(layers), feeds, batch=deployable.batch, key=key)
     round_weights(graph, layers, observed.means)
+
+
+def _divide(graph: Graph, floating: Collection[str]) -> None:
+    """Divide by constants that float16 holds, such as 6, instead of multiplying with one that it rounds, such as 1/6.
+
+    A hard swish ends in that one: eleven of them, each off by the same 2.4e-4, made two thirds of the error of the
+    person segmenter.
+    """
+    for node in graph.nodes:
+        constants = [name for name in node.input if name in graph.constants]
+        if node.op_type != "Mul" or node.name in floating or len(constants) != 1:
+            continue
+        factor = graph.constants[constants[0]]
+        if factor.size != 1 or factor.item() == 0 or float(np.float16(factor.item())) == factor.item():
+            continue
+        with np.errstate(over="ignore"):
+            divisor = np.float16(1 / factor.item())
+        if np.isclose(1 / float(divisor), factor.item(), rtol=float(np.finfo(np.float32).eps), atol=0):
+            name = f"{constants[0]}/divisor"
+            graph.constants[name] = np.full_like(factor, divisor)
+            other = next(each for each in node.input if each != constants[0])
+            node.op_type = "Div"
+            node.input[:] = [other, name]
 
 
 class _Halving:

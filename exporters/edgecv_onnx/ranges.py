@@ -60,8 +60,6 @@ def observe(
     """
     if not tensors and not maps:  # ONNX Runtime runs no graph without outputs
         return Observed(ranges={}, means={})
-    if not tensors and not maps:
-        return Observed(ranges={}, means={})
     with tempfile.TemporaryDirectory(prefix="edgecv-") as folder:
         path = Path(folder) / "observing.onnx"
         write(_observing(graph, tensors, maps), path, name="observing")
