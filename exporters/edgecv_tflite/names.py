@@ -50,6 +50,7 @@ def rename(model: Any, lowered: LoweredGraph) -> Names:
                 names[index] = unique_name(f"{names[operator.outputs[0]]}/{_role(place)}", taken)
     # Checkpoints stay in the graph under their names, as ordinary tensors.
     graph.outputs = graph.outputs[: len(lowered.output_names)]
+    _number_branches(model)
     known = set(layers)
     for name in lowered.output_names:
         layers |= dict.fromkeys(lowered.layers_behind(name, known), name)
@@ -75,6 +76,18 @@ def add_signature(model: Any, lowered: LoweredGraph) -> None:
         _tensor_map(schema, name, index) for name, index in zip(lowered.output_names, graph.outputs, strict=True)
     ]
     model.signatureDefs = [signature]
+
+
+def _number_branches(model: Any) -> None:
+    """Name the subgraphs of loops and branches by their place.
+
+    TensorFlow 2.21 numbers the functions of branches over the life of a process, so that two exports would differ.
+    """
+    for place, graph in enumerate(model.subgraphs[1:], start=1):
+        before, graph.name = graph.name, f"subgraph_{place}".encode()
+        for tensor in graph.tensors:
+            if tensor.name.startswith(before):
+                tensor.name = graph.name + tensor.name.removeprefix(before)
 
 
 def _tensor_map(schema: Any, name: str, index: int) -> Any:

@@ -4,6 +4,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+import edgecv
+from edgecv.nms import Nms
 
 EXPORT = """
 import importlib.util, sys
@@ -48,3 +54,16 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
     names = ["lenet5", "separable", "detector", "soft", "fcn"]
     assert [line.split()[0] for line in first] == [f"{name}.{form}" for name in names for form in ("onnx", "tflite")]
     assert first == second
+
+
+@pytest.mark.parametrize("form", ["onnx", "tflite"])
+def test_two_exports_of_one_process_write_the_same_bytes(form: str, networks: Any, tmp_path: Path) -> None:
+    # Few of many candidates: TFLite's suppression has a branch, and TensorFlow numbers branches over a process.
+    original = networks.deployable("detector", nms=Nms(max_detections=5))
+    first, second = (
+        edgecv.export(original, to=form, path=tmp_path / f"{number}.{form}", verify=False).path.read_bytes()
+        for number in range(2)
+    )
+    assert first == second
+    if form == "tflite":
+        assert b"subgraph_2" in first
