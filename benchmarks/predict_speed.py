@@ -32,7 +32,7 @@ _LOOPS = ("each", "ahead")
 _SIDES = (480, 1024)
 
 
-def _artifact(name: str, form: str, folder: Path) -> Path:
+def exported(name: str, form: str, folder: Path) -> Path:
     path = folder / f"{name}.{form}"
     if not path.exists():
         command = [sys.executable, "-m", "edgecv.cli", "export", name, "--weights", "random", "--to", form]
@@ -157,7 +157,7 @@ def main() -> None:
     rows = []
     for name in options.only or _NETWORKS:
         for form in options.formats:
-            path = _artifact(name, form, options.folder)
+            path = exported(name, form, options.folder)
             kept = options.folder / f"{name}-{form}-{options.pictures}.json"
             rows.append(_row(name, form, options.pictures, _rounds(path, photos, options.rounds, kept)))
             print(rows[-1], flush=True)

@@ -23,9 +23,8 @@ its metadata inside. What is proven is what ships: its own artifact is run and c
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
-from edgecv.artifact import Artifact
-
 if TYPE_CHECKING:
+    from edgecv.artifact import Artifact
     from edgecv.deployable import Deployable
 
 __all__ = ["API_VERSION", "Exporter", "Precision"]
@@ -64,7 +63,7 @@ class Exporter(Protocol):
     def precision(self) -> str:
         """Precision of weights and arithmetic."""
 
-    def export(self, source: "Deployable | Artifact", path: Path) -> Artifact:
+    def export(self, source: "Deployable | Artifact", path: Path) -> "Artifact":
         """Write ``source`` to ``path``, which appears whole by renaming, and leave ``source`` unchanged.
 
         The same source gives the same bytes in every process. Metadata, verification and digest are

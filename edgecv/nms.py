@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 from edgecv.blockwise import gather_rows, ordered, suppress_blocks
-from edgecv.decoders.base import plain
 from edgecv.errors import OptionError
+from edgecv.plain_values import plain
 
 __all__ = ["Candidates", "Nms", "Suppress", "non_maximum_suppression"]
 

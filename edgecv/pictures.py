@@ -370,6 +370,8 @@ def _visible(file: Path) -> bool:
 
 def _opened(path: str | Path) -> Image.Image:
     """Open a picture by its content; the seldom formats are looked at, and loaded, only where no common one fits."""
+    # Of the common formats Pillow loads only the one that the suffix names, and then all that it has for the others.
+    Image.preinit()
     try:
         return Image.open(path, formats=_COMMON_FORMATS)
     except UnidentifiedImageError:

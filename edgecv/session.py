@@ -1,5 +1,7 @@
 """The noun Session: an artifact, opened on a device, that takes pictures and gives answers."""
 
+import contextlib
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -97,6 +99,9 @@ def known_suffixes() -> list[str]:
 class Session:
     """An opened artifact.
 
+    Several threads may use one: where the engine can, they run side by side (ONNX Runtime), elsewhere they take turns
+    (LiteRT). To set thresholds, be alone.
+
     Attributes:
         path: The artifact.
         metadata: What edgecv wrote into it.
@@ -108,6 +113,7 @@ class Session:
         self.metadata = document
         self.runtime = runtime_name
         self._runner = runner
+        self._turn = contextlib.nullcontext() if getattr(runner, "shareable", False) else threading.Lock()
         self._preprocess = _preprocess(path, document)
         # Where the graph resizes, pictures go in as they are.
         self._fit = Fit() if document.get("graph_resize") else self._preprocess.fit
@@ -225,7 +231,8 @@ class Session:
         Raises:
             OptionError: The shape or type is another one.
         """
-        outputs = self._runner.run({self._input.name: batch, **self._thresholds})
+        with self._turn:
+            outputs = self._runner.run({self._input.name: batch, **self._thresholds})
         return {name: outputs[name] for name in self._outputs}
 
     def feed(self, pictures: Sequence[Picture]) -> np.ndarray[Any, Any]:

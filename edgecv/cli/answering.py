@@ -5,18 +5,21 @@ import itertools
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgecv.cli.annotate import Gallery, annotate_frame
 from edgecv.cli.common import progress, say, status
 from edgecv.errors import PictureError, VideoError
 from edgecv.pictures import Picture
 from edgecv.results import Prediction
 from edgecv.session import Session
 from edgecv.side_by_side import answer_all
-from edgecv.streaming.pipeline import FrameStream
-from edgecv.streaming.recorder import Recorder
 from edgecv.streaming.sources import Frame, FrameSource, Source, open_frames
+
+# What few pictures need is imported where it is needed: a process is to answer soon.
+if TYPE_CHECKING:
+    from edgecv.cli.annotate import Gallery
+    from edgecv.streaming.pipeline import FrameStream
+    from edgecv.streaming.recorder import Recorder
 
 __all__ = ["Answering"]
 
@@ -37,7 +40,7 @@ class Answering:
     sessions: Sequence[Session]
     top_k: int
     every: int = 1
-    gallery: Gallery | None = None
+    gallery: "Gallery | None" = None
 
     def answers(self, sources: Sequence[Source]) -> Generator[Answer, None, None]:
         """Yield the answers in the order of the sources; one that fails gives ``{"source", "error"}`` at its end."""
@@ -67,6 +70,8 @@ class Answering:
                     wanted += 1
 
     def _frames(self, source: FrameSource) -> Iterator[Answer]:
+        from edgecv.streaming.pipeline import FrameStream
+
         stream = FrameStream(source, self.sessions, every=self.every, top_k=self.top_k)
         path = None if self.gallery is None else self.gallery.video(source.name)
         try:
@@ -76,7 +81,7 @@ class Answering:
             if stream.answered:  # otherwise the error says it all
                 say(_summary(source, stream, path))
 
-    def _answered(self, source: FrameSource, stream: FrameStream, path: Path | None) -> Generator[Answer, None, None]:
+    def _answered(self, source: FrameSource, stream: "FrameStream", path: Path | None) -> Generator[Answer, None, None]:
         with contextlib.ExitStack() as stack:
             recorder = None if path is None else stack.enter_context(_recorder(source, path))
             show = stack.enter_context(status(source.name))
@@ -90,7 +95,10 @@ class Answering:
                 yield {"source": answer.pop("source"), **when, **answer}
 
 
-def _recorder(source: FrameSource, path: Path) -> Recorder:
+def _recorder(source: FrameSource, path: Path) -> "Recorder":
+    from edgecv.cli.annotate import annotate_frame
+    from edgecv.streaming.recorder import Recorder
+
     # A camera is ended by whoever has seen enough: what it showed is all of it. Half of a video is no video, unless
     # there is no more of it.
     keep_after = (BaseException,) if source.live else (VideoError,)
@@ -111,14 +119,14 @@ def _described(picture: Picture, prediction: Prediction) -> Answer:
     }
 
 
-def _progress(source: FrameSource, stream: FrameStream, frame: Frame) -> str:
+def _progress(source: FrameSource, stream: "FrameStream", frame: Frame) -> str:
     total = source.total()
     of = "" if total is None else f" of {total:,}"
     dropped = f", {stream.dropped:,} dropped" if source.live else ""
     return f"{source.name}  frame {frame.number + 1:,}{of}  {stream.rate():.1f} frames/s{dropped}"
 
 
-def _summary(source: FrameSource, stream: FrameStream, path: Path | None) -> str:
+def _summary(source: FrameSource, stream: "FrameStream", path: Path | None) -> str:
     speed = f", {stream.answered / stream.seconds:.1f} a second"
     dropped = f", {stream.dropped:,} dropped" if source.live else ""
     saved = f"  -> {path}" if path is not None and path.exists() else ""

@@ -125,10 +125,10 @@ def _failure(sources: "Sequence[Source]", failed: Sequence[str]) -> str:
 
 
 def _gallery(folder: Path | None, sources: "Sequence[Source]") -> "Gallery | None":
-    from edgecv.cli.annotate import Gallery
-
     if folder is None:
         return None
+    from edgecv.cli.annotate import Gallery
+
     _make_folder(folder, [source.name for source in sources if source.kind != "camera"])
     return Gallery(folder)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from edgecv.errors import OptionError
+from edgecv.plain_values import plain
 
 __all__ = [
     "Decoder",
@@ -128,15 +129,6 @@ def undoable(activation: str) -> str:
     """Return the activation where scores can be compared without it, ``none`` elsewhere."""
     # A softmax over classes and background cannot be undone without the background.
     return "sigmoid" if activation == "sigmoid" else "none"
-
-
-def plain(value: Any) -> Any:
-    """Return a value with lists and NumPy's arrays as tuples, and NumPy's numbers as Python's."""
-    if hasattr(value, "tolist"):  # NumPy's arrays and numbers
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return tuple(plain(item) for item in value)
-    return value
 
 
 def whole(minimum: int) -> Rule:

@@ -17,6 +17,7 @@ __all__ = ["LiteRtRuntime"]
 # The second is what older and 32-bit ARM devices have. TensorFlow carries the same engine but is no device side.
 _PACKAGES = ("ai_edge_litert", "tflite_runtime")
 _SIGNATURE = "serving_default"
+_FIRST_FOR_NUMPY_2 = (2, 17)
 
 
 class LiteRtRuntime:
@@ -163,7 +164,7 @@ class LiteRtRuntime:
 
 
 class LiteRtRunner:
-    """An opened ``.tflite`` file."""
+    """An opened ``.tflite`` file; not for several threads at a time: an interpreter holds the tensors of one run."""
 
     def __init__(self, interpreter: Any, path: Path, exposed: Mapping[str, int], provider: str = "XNNPACK") -> None:
         self._interpreter = interpreter
@@ -251,11 +252,32 @@ def _engine() -> Any:
     package = _package()
     if package is None:
         raise MissingExtraError("Opening .tflite files", "ai-edge-litert", "tflite")
+    if package == "tflite_runtime":
+        _check_numpy()
     try:
         return importlib.import_module(f"{package}.interpreter")
     except ImportError as error:
         problem = f"a working {package} ({one_line(error)})"
         raise MissingExtraError("Opening .tflite files", problem, "tflite") from error
+
+
+def _check_numpy() -> None:
+    """Refuse a tflite-runtime that was built for another NumPy: it would fail in a line that nobody understands."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        runtime, numpy = version("tflite-runtime"), version("numpy")
+    except PackageNotFoundError:  # built by hand, or a nightly one
+        return
+    if _numbers(runtime) < _FIRST_FOR_NUMPY_2 and _numbers(numpy) >= (2,):
+        raise DeviceError(
+            f"tflite-runtime {runtime} was built for NumPy 1 and cannot run beside NumPy {numpy}. "
+            "Run: pip install 'numpy<2'"
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
 
 
 def _tensors(
