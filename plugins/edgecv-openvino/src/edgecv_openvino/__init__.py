@@ -1,0 +1,80 @@
+"""OpenVINO for edgecv: the exporter. IR with everything inside, made of the float32 ONNX artifact."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from edgecv.artifact import Artifact
+from edgecv.errors import OptionError
+from edgecv.extras import missing_any, require
+from edgecv.files import replace_whole
+
+if TYPE_CHECKING:
+    from edgecv.calibration import Calibration
+    from edgecv.deployable import Deployable
+
+__all__ = ["OpenVinoExporter"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenVinoExporter:
+    """Folder of OpenVINO IR.
+
+    Attributes:
+        precision: Precision of weights; of float16 weights the products are float32 on CPUs. int8 is arithmetic, too.
+        calibration: Pictures from which int8 takes the ranges of activations.
+        float_layers: Paths of layers that int8 leaves in float32.
+    """
+
+    summary: ClassVar[str] = "OpenVINO IR, for Intel CPUs and GPUs"
+    suffix: ClassVar[str] = ""
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "float16")
+    source: ClassVar[str] = "onnx"
+    runtime: ClassVar[str] = "openvino"
+    converters: ClassVar[tuple[str, ...]] = ("tf2onnx", "onnx", "openvino", "nncf")
+    api_version: ClassVar[int] = 1
+
+    precision: str = "float32"
+    calibration: "Calibration | None" = None
+    float_layers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.precision not in self.precisions:
+            raise OptionError(f"openvino writes {', '.join(self.precisions)}, not {self.precision!r}.")
+
+    @staticmethod
+    def missing() -> str | None:
+        """Say which package is missing, with the remedy; None where exporting can run."""
+        from edgecv_openvino.runtime import OpenVinoRuntime
+
+        return OpenVinoRuntime().missing() or missing_any(("onnx",), extra="export")
+
+    def export(self, source: "Deployable | Artifact", path: Path) -> Artifact:
+        """Write ``source``, an ONNX artifact in float32, as a folder of OpenVINO IR.
+
+        Raises:
+            MissingExtraError: OpenVINO or onnx is not installed.
+            ConversionError: OpenVINO cannot convert an operator.
+            OutputError: ``path`` cannot be written.
+        """
+        require("onnx", extra="export", purpose="Exporting to OpenVINO")
+        if not isinstance(source, Artifact):
+            raise OptionError("openvino starts from an ONNX artifact, not from a Deployable.")
+
+        from edgecv_openvino.convert import read_onnx
+        from edgecv_openvino.write import write
+
+        model = read_onnx(source.path)
+        if self.precision == "float16":
+            from edgecv_openvino.half import halve
+
+            halve(model)
+        with replace_whole(path) as temporary:
+            write(model, temporary, name=source.path.stem)
+        inside = {name for operator in model.get_ops() for port in operator.outputs() for name in port.get_names()}
+        return Artifact(
+            path=path,
+            layers={layer: tensor for layer, tensor in source.layers.items() if tensor in inside},
+            optional_inputs=source.optional_inputs,
+            checkpoints=source.checkpoints,
+        )
