@@ -40,7 +40,7 @@ class OnnxExporter:
 
     precision: str = "float32"
     opset: int | None = field(
-        default=None, metadata={"help": "Operator set, 11 to 18. Default: the lowest that does."}
+        default=None, metadata={"help": "Operator set, 11 to 18. Default: the lowest that does.", "example": 17}
     )
     calibration: "Calibration | None" = None
     float_layers: tuple[str, ...] = ()

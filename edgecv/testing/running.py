@@ -1,0 +1,95 @@
+"""Runs the checks of an exporter, one after the other; none depends on another's verdict."""
+
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from edgecv import registry
+from edgecv.errors import EdgecvError, UnknownNameError, one_line
+from edgecv.testing.bench import Bench
+from edgecv.testing.check import Check, FailedError, Outcome, SkippedError, Verdict, by_name
+from edgecv.testing.checks import CHECKS
+
+__all__ = ["check_exporter", "run_check", "select"]
+
+
+def check_exporter(name: str, *, only: Iterable[str] = (), tell: Callable[[Outcome], None] | None = None) -> Verdict:
+    """Check an installed exporter.
+
+    Args:
+        name: Its name in `edgecv list`.
+        only: Names of checks, where not all are to be run.
+        tell: Is told every outcome as it comes.
+
+    Raises:
+        UnknownNameError: No installed distribution offers it.
+        UnknownNameError: There is no such check.
+    """
+    if name not in registry.exporter_names():
+        raise UnknownNameError("exporter", name, registry.exporter_names())
+    checks = select(only)
+    begin = time.perf_counter()
+    outcomes = []
+    with tempfile.TemporaryDirectory(prefix="edgecv-conformance-", ignore_cleanup_errors=True) as folder:
+        bench = Bench(name, Path(folder))
+        try:
+            if any(check.process for check in checks):
+                _start_early(bench)
+            for check in checks:
+                outcomes.append(run_check(bench, check))
+                if tell is not None:
+                    tell(outcomes[-1])
+        finally:
+            bench.close()
+    return Verdict(
+        exporter=name,
+        distribution=registry.distribution("edgecv.exporters", name),
+        outcomes=tuple(outcomes),
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def select(only: Iterable[str] = ()) -> tuple[Check, ...]:
+    """Return the checks of these names, in the kit's order; all where none is named.
+
+    Raises:
+        UnknownNameError: There is no such check.
+    """
+    known, wanted = by_name(CHECKS), list(only)
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise UnknownNameError("check", unknown[0], known)
+    return tuple(check for check in CHECKS if not wanted or check.name in wanted)
+
+
+def run_check(bench: Bench, check: Check) -> Outcome:
+    """Run one check; whatever it raises is its outcome."""
+    begin = time.perf_counter()
+
+    def outcome(state: str, reason: str = "") -> Outcome:
+        seconds = time.perf_counter() - begin
+        return Outcome(check=check, state=state, reason=reason.rstrip("."), seconds=seconds)  # type: ignore[arg-type]
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of frameworks: a test run may make errors of them
+            check.run(bench)
+    except FailedError as error:
+        return outcome("failed", str(error))
+    except SkippedError as error:
+        return outcome("skipped", str(error))
+    except EdgecvError as error:
+        return outcome("failed", one_line(error))
+    except Exception as error:  # the code of others may raise anything
+        return outcome("failed", f"raises {type(error).__name__}: {one_line(error)}")
+    return outcome("passed")
+
+
+def _start_early(bench: Bench) -> None:
+    """Start the second process, which takes its time, beside the first checks."""
+    try:
+        bench.start_second()
+    except Exception:  # the checks say what is wrong
+        return
