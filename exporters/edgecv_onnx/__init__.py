@@ -56,6 +56,8 @@ class OnnxExporter:
             raise OptionError("onnx in int8 needs real pictures to calibrate on. Give --calibration DIR.")
         if self.opset is not None and self.opset < _OLDEST_INT8:
             raise OptionError(f"onnx in int8 needs opset {_OLDEST_INT8} or above, got {self.opset}.")
+        # Said before the work, not after it.
+        require("onnxruntime", extra="onnx", purpose="Exporting to ONNX in int8")
 
     @staticmethod
     def missing() -> str | None:

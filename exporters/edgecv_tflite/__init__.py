@@ -41,6 +41,8 @@ class TfliteExporter:
             raise OptionError(f"tflite writes {', '.join(self.precisions)}, not {self.precision!r}.")
         if self.precision == "int8" and self.calibration is None:
             raise OptionError("int8 needs real pictures to calibrate on. Give --calibration DIR.")
+        if self.precision == "int8":  # said before the work, not after it
+            require("ai_edge_quantizer", extra="quantize", purpose="Exporting to TFLite in int8")
 
     @property
     def converters(self) -> tuple[str, ...]:
@@ -56,13 +58,11 @@ class TfliteExporter:
         """Write ``source`` as a TFLite file.
 
         Raises:
-            MissingExtraError: TensorFlow, or for int8 the quantizer, is not installed.
+            MissingExtraError: TensorFlow is not installed.
             ConversionError: The converter cannot do with builtin operators.
             OutputError: ``path`` cannot be written.
         """
         require("tensorflow", extra="export", purpose="Exporting to TFLite")
-        if self.precision == "int8":
-            require("ai_edge_quantizer", extra="quantize", purpose="Exporting to TFLite in int8")
         if isinstance(source, Artifact):
             raise OptionError("tflite starts from a Deployable, not from another artifact.")
 
