@@ -4,12 +4,15 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgecv.quantization import Quantization, Speeds
 from edgecv.report import Report
 from edgecv.runtime import TensorInfo
 from edgecv.runtimes.container import artifact_files, size_of
+
+if TYPE_CHECKING:
+    from edgecv.deployable import Deployable
 
 __all__ = ["Artifact", "hash_file"]
 
@@ -30,6 +33,7 @@ class Artifact:
         quantization: How an int8 artifact was quantised, and what that cost; set by `edgecv.export`.
         speeds: Size and time against float32, where the precision is less; set by `edgecv.export`.
         seconds: Time that `edgecv.export` took.
+        deployable: What it was made of, where another exporter starts from it: calibrating, for one, needs that.
     """
 
     path: Path
@@ -42,6 +46,7 @@ class Artifact:
     quantization: Quantization | None = None
     speeds: Speeds | None = None
     seconds: float = 0.0
+    deployable: "Deployable | None" = field(default=None, repr=False, compare=False)
 
     @property
     def nbytes(self) -> int:

@@ -17,7 +17,8 @@ Beside what `Exporter` demands, one may have any of these, which the core looks 
     calibration, float_layers fields of those that can write int8, see below
 
 An exporter whose ``source`` names another exporter gets that one's `Artifact`, unproven and about to be removed, with
-its metadata inside. What is proven is what ships: its own artifact is run and compared with the Deployable.
+its metadata inside, and the Deployable as its attribute ``deployable``. What is proven is what ships: its own artifact
+is run and compared with the Deployable.
 """
 
 from pathlib import Path

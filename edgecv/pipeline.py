@@ -334,7 +334,7 @@ def _convert(original: Original, exporter: Exporter, path: Path) -> Artifact:
                 path=folder / default_name(original.deployable, inner),
                 verify=False,
             )
-            return exporter.export(start, path)
+            return exporter.export(dataclasses.replace(start, deployable=original.deployable), path)
 
 
 def _opened(runtime: Runtime, device: str, artifact: Artifact) -> Runner:

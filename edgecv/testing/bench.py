@@ -4,6 +4,7 @@ Everything is made when a check asks for it, once. What an export raised is kept
 so, the others look at what could be written without verification, or are skipped.
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -228,7 +229,8 @@ class Bench:
         folder = self.new_folder("source")
         path = folder / default_name(original.deployable, inner)
         with quiet_frameworks():
-            return export(original, to=inner, name=exporter.source, path=path, verify=False)
+            start = export(original, to=inner, name=exporter.source, path=path, verify=False)
+        return dataclasses.replace(start, deployable=original.deployable)
 
     def new_folder(self, name: str) -> Path:
         """Make a new folder."""

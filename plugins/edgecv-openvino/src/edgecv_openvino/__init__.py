@@ -1,11 +1,12 @@
 """OpenVINO for edgecv: the exporter. IR with everything inside, made of the float32 ONNX artifact."""
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from edgecv.artifact import Artifact
-from edgecv.errors import OptionError
+from edgecv.errors import MissingExtraError, OptionError
 from edgecv.extras import missing_any, require
 from edgecv.files import replace_whole
 
@@ -28,7 +29,7 @@ class OpenVinoExporter:
 
     summary: ClassVar[str] = "OpenVINO IR, for Intel CPUs and GPUs"
     suffix: ClassVar[str] = ""
-    precisions: ClassVar[tuple[str, ...]] = ("float32", "float16")
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "float16", "int8")
     source: ClassVar[str] = "onnx"
     runtime: ClassVar[str] = "openvino"
     converters: ClassVar[tuple[str, ...]] = ("tf2onnx", "onnx", "openvino", "nncf")
@@ -41,6 +42,11 @@ class OpenVinoExporter:
     def __post_init__(self) -> None:
         if self.precision not in self.precisions:
             raise OptionError(f"openvino writes {', '.join(self.precisions)}, not {self.precision!r}.")
+        if self.precision == "int8":
+            if self.calibration is None:
+                raise OptionError("openvino in int8 needs real pictures to calibrate on. Give --calibration DIR.")
+            if importlib.util.find_spec("nncf") is None:
+                raise _MissingNncfError
 
     @staticmethod
     def missing() -> str | None:
@@ -54,21 +60,31 @@ class OpenVinoExporter:
 
         Raises:
             MissingExtraError: OpenVINO or onnx is not installed.
-            ConversionError: OpenVINO cannot convert an operator.
+            OptionError: The network is quantised already, or ``float_layers`` are not its.
+            ConversionError: OpenVINO cannot convert an operator, or NNCF not quantise it.
             OutputError: ``path`` cannot be written.
         """
         require("onnx", extra="export", purpose="Exporting to OpenVINO")
         if not isinstance(source, Artifact):
             raise OptionError("openvino starts from an ONNX artifact, not from a Deployable.")
 
-        from edgecv_openvino.convert import read_onnx
-        from edgecv_openvino.write import write
+        from edgecv.quantizable import refuse_quantised
 
+        from edgecv_openvino.convert import read_onnx
+        from edgecv_openvino.write import name_operators, write
+
+        if self.precision != "float32" and source.deployable is not None:
+            refuse_quantised(source.deployable)
         model = read_onnx(source.path)
+        name_operators(model)
         if self.precision == "float16":
             from edgecv_openvino.half import halve
 
             halve(model)
+        if self.precision == "int8" and self.calibration is not None:
+            from edgecv_openvino.quantize import quantize
+
+            model = quantize(model, source, self.calibration, self.float_layers)
         with replace_whole(path) as temporary:
             write(model, temporary, name=source.path.stem)
         inside = {name for operator in model.get_ops() for port in operator.outputs() for name in port.get_names()}
@@ -78,3 +94,12 @@ class OpenVinoExporter:
             optional_inputs=source.optional_inputs,
             checkpoints=source.checkpoints,
         )
+
+
+class _MissingNncfError(MissingExtraError):
+    """NNCF is not installed; an extra of this plugin brings it."""
+
+    def __init__(self) -> None:
+        self.package, self.extra = "nncf", "int8"
+        remedy = "Run: pip install 'edgecv-openvino[int8]'"
+        Exception.__init__(self, f"openvino in int8 needs nncf, which is not installed. {remedy}")

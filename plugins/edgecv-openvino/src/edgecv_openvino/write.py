@@ -6,7 +6,7 @@ from typing import Any
 
 from edgecv_openvino.runtime import engine
 
-__all__ = ["write"]
+__all__ = ["name_operators", "write"]
 
 # The engine's own names, also those of what was folded into a constant.
 _OWN_NAME = re.compile(r"[A-Z][A-Za-z]*_\d+")
@@ -14,12 +14,12 @@ _OWN_NAME = re.compile(r"[A-Z][A-Za-z]*_\d+")
 
 def write(model: Any, path: Path, *, name: str) -> None:
     """Write ``NAME.xml`` and ``NAME.bin`` into a new folder."""
-    _name_operators(model)
+    name_operators(model)
     path.mkdir()
     engine().save_model(model, path / f"{name}.xml", compress_to_fp16=False)
 
 
-def _name_operators(model: Any) -> None:
+def name_operators(model: Any) -> None:
     """Name what has no name after what reads it: the engine's own names count up through the process."""
     operators = model.get_ordered_ops()
     places = {each.get_name(): place for place, each in enumerate(operators)}
