@@ -75,7 +75,7 @@ class OpenVinoExporter:
 
         if self.precision != "float32" and source.deployable is not None:
             refuse_quantised(source.deployable)
-        model = read_onnx(source.path)
+        model, turned = read_onnx(source.path)
         name_operators(model)
         if self.precision == "float16":
             from edgecv_openvino.half import halve
@@ -86,7 +86,7 @@ class OpenVinoExporter:
 
             model = quantize(model, source, self.calibration, self.float_layers)
         with replace_whole(path) as temporary:
-            write(model, temporary, name=source.path.stem)
+            write(model, temporary, name=source.path.stem, turned=turned)
         inside = {name for operator in model.get_ops() for port in operator.outputs() for name in port.get_names()}
         return Artifact(
             path=path,

@@ -9,13 +9,18 @@ from edgecv.errors import ConversionError
 
 from edgecv_openvino.runtime import engine
 
-__all__ = ["read_onnx"]
+__all__ = ["Turned", "read_onnx"]
 
+# Name → name of the tensor that it is the transpose of, and the order of axes.
+Turned = dict[str, tuple[str, list[int]]]
 Defaults = dict[str, "np.ndarray[Any, np.dtype[Any]]"]
 
 
-def read_onnx(path: Path) -> Any:
-    """Return OpenVINO's graph of an ONNX file.
+def read_onnx(path: Path) -> tuple[Any, Turned]:
+    """Return OpenVINO's graph of an ONNX file, and the transposed tensors that it drops.
+
+    OpenVINO drops what no output needs, so that the scores of a segmenter in the original's order of axes would be
+    gone: for such a tensor it is said which one is to be transposed, and how.
 
     An ONNX input with a default, which OpenVINO would bake in, becomes a state: it starts with the default, and may
     be set before a run.
@@ -26,6 +31,7 @@ def read_onnx(path: Path) -> Any:
     import onnx
 
     document = onnx.load(path)
+    turned = _unread_transposes(document.graph)
     defaults = _free_optional_inputs(document.graph)
     _replace_thresholds(document.graph)
     del document.metadata_props[:]  # those of the folder are another file's
@@ -35,7 +41,18 @@ def read_onnx(path: Path) -> Any:
         _fold(model)
     except RuntimeError as error:
         raise ConversionError(f"OpenVINO cannot convert {path.name}: {_cause(error)}.") from error
-    return model
+    return model, turned
+
+
+def _unread_transposes(graph: Any) -> Turned:
+    """Return name → name of the transposed tensor and order of its axes, of transposed tensors that nothing reads."""
+    read = {name for node in graph.node for name in node.input} | {info.name for info in graph.output}
+    found: Turned = {}
+    for node in graph.node:
+        if node.op_type == "Transpose" and node.output[0] not in read:
+            order = next(list(each.ints) for each in node.attribute if each.name == "perm")
+            found[node.output[0]] = (node.input[0], order)
+    return found
 
 
 def _free_optional_inputs(graph: Any) -> Defaults:

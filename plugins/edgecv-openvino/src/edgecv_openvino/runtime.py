@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import json
 import sys
 import threading
 import time
@@ -18,8 +19,10 @@ from edgecv.runtimes.folder import read_folder_metadata, write_folder_metadata
 
 from edgecv_openvino import container
 
-__all__ = ["REMEDY", "OpenVinoRunner", "OpenVinoRuntime", "engine"]
+__all__ = ["REMEDY", "TURNED", "OpenVinoRunner", "OpenVinoRuntime", "engine"]
 
+# Where the graph says which transposed tensors can be exposed, too.
+TURNED = ("edgecv", "turned")
 REMEDY = "Run: pip install 'openvino>=2025,<2027'"
 _NAMES = {"cpu": "CPU", "gpu": "GPU"}
 
@@ -302,9 +305,26 @@ def _expose(model: Any, path: Path, names: Sequence[str]) -> None:
     """Make tensors inside a graph outputs, too."""
     for name in names:
         try:
-            model.add_outputs(name)
+            if not _turn(model, name):
+                model.add_outputs(name)
         except RuntimeError as error:
             raise ArtifactError(f"{str(path)!r} has no tensor {name!r} inside. Export it again.") from error
+
+
+def _turn(model: Any, name: str) -> bool:
+    """Make a tensor an output that is another one transposed; say whether the graph knows it as such."""
+    if not model.has_rt_info(list(TURNED)):
+        return False
+    turned = json.loads(model.get_rt_info(list(TURNED)).astype(str))
+    if name not in turned:
+        return False
+    inside, order = turned[name]
+    ports = (port for operator in model.get_ops() for port in operator.outputs() if inside in port.get_names())
+    opset = engine().opset13
+    node = opset.transpose(next(ports), opset.constant(order))
+    node.output(0).set_names({name})
+    model.add_results([opset.result(node)])
+    return True
 
 
 def _names(model: Any) -> list[str]:

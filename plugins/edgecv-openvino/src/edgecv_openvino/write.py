@@ -1,10 +1,12 @@
 """Write OpenVINO IR in the same bytes in every process."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
-from edgecv_openvino.runtime import engine
+from edgecv_openvino.convert import Turned
+from edgecv_openvino.runtime import TURNED, engine
 
 __all__ = ["name_operators", "write"]
 
@@ -12,9 +14,11 @@ __all__ = ["name_operators", "write"]
 _OWN_NAME = re.compile(r"[A-Z][A-Za-z]*_\d+")
 
 
-def write(model: Any, path: Path, *, name: str) -> None:
-    """Write ``NAME.xml`` and ``NAME.bin`` into a new folder."""
+def write(model: Any, path: Path, *, name: str, turned: Turned) -> None:
+    """Write ``NAME.xml`` and ``NAME.bin`` into a new folder; ``turned`` is for those who expose tensors."""
     name_operators(model)
+    if turned:
+        model.set_rt_info(json.dumps(turned, sort_keys=True), list(TURNED))
     path.mkdir()
     engine().save_model(model, path / f"{name}.xml", compress_to_fp16=False)
 
