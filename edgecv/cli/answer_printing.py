@@ -1,17 +1,13 @@
 """How ``predict`` prints its answers: one JSON document, a line of JSON each, or lines for people."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
-import click
-
-from edgecv.cli.common import emit_json, warn
+from edgecv.cli.common import emit, emit_json, warn
 
 __all__ = ["JsonDocument", "print_json_line", "print_lines"]
 
 Answer = dict[str, Any]
-Print = Callable[[Answer], None]
 
 
 class JsonDocument:
@@ -31,7 +27,7 @@ class JsonDocument:
 
 def print_json_line(answer: Answer) -> None:
     """Print an answer as one line, at once."""
-    click.echo(json.dumps(answer, allow_nan=False))  # flushes
+    emit(json.dumps(answer, allow_nan=False))
 
 
 def print_lines(answer: Answer) -> None:
@@ -42,15 +38,15 @@ def print_lines(answer: Answer) -> None:
     size, time = f"{answer['width']}x{answer['height']}", f"{answer['milliseconds']:.1f} ms"
     if "frame" in answer:
         results = ", ".join(_brief(result) for result in answer["results"]) or "nothing found"
-        click.echo(f"{answer['source']}  #{answer['frame']}  {answer['seconds']:.3f} s  {size}  {time}  {results}")
+        emit(f"{answer['source']}  #{answer['frame']}  {answer['seconds']:.3f} s  {size}  {time}  {results}")
         return
     files = [answer[name] for name in ("saved", "saved_mask") if name in answer]
     saved = f"  -> {', '.join(files)}" if files else ""
-    click.echo(f"{answer['source']}  {size}  {time}{saved}")
+    emit(f"{answer['source']}  {size}  {time}{saved}")
     for result in answer["results"]:
-        click.echo(f"  {_line(result)}")
+        emit(f"  {_line(result)}")
     if not answer["results"]:
-        click.echo("  nothing found")
+        emit("  nothing found")
 
 
 def _line(result: Answer) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Advance",
     "device_option",
+    "emit",
     "emit_json",
     "json_option",
     "progress",
@@ -86,6 +87,15 @@ def emit_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, allow_nan=False))
 
 
+def emit(line: str) -> None:
+    """Print a line of results on stdout, at once."""
+    if _CONSOLES and sys.stdout.isatty():
+        # Above the bar that is shown on the same terminal.
+        _CONSOLES[-1].print(line, markup=False, highlight=False, soft_wrap=True)
+    else:
+        click.echo(line)
+
+
 def say(message: str) -> None:
     """Tell the user something that is no result, on stderr."""
     if _CONSOLES:
@@ -116,8 +126,8 @@ def status(what: str) -> Iterator[Callable[[str], None]]:
             from rich.text import Text
 
             spinner = Spinner("dots", Text(what))
-            # Results on a terminal go above the spinner; into a pipe they must go past it.
-            with Live(spinner, console=console, transient=True, redirect_stdout=sys.stdout.isatty()):
+            # Redirected, results that go into a pipe would go to the terminal.
+            with Live(spinner, console=console, transient=True, redirect_stdout=False):
                 yield lambda text: spinner.update(text=Text(text))
 
 
@@ -137,8 +147,7 @@ def progress(what: str, total: int | None = None) -> Iterator[Advance]:
 
         times = (rich.TimeElapsedColumn(), rich.TextColumn("left"), rich.TimeRemainingColumn())
         columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn(), *times)
-        shared = sys.stdout.isatty()  # results go above the bar; into a pipe they must go past it
-        with rich.Progress(*columns, console=console, transient=True, redirect_stdout=shared) as bar:
+        with rich.Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
             task = bar.add_task(what, total=total)
 
             def advance(what: str | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -289,3 +290,37 @@ def test_whoever_reads_enough_ends_it_without_a_word_of_trouble(artifact: Path, 
         assert process.wait(30) == 141
     assert "Error" not in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("piped", [True, False], ids=["results in a pipe", "all on one terminal"])
+def test_a_terminal_shows_frames_a_second_and_a_pipe_gets_results_alone(
+    piped: bool, artifact: Path, make_video: MakeVideo
+) -> None:
+    video = make_video("grey.mp4", range(200))
+    command = [sys.executable, "-m", "edgecv.cli", "predict", str(artifact), str(video), "--jsonl"]
+    ours, theirs = os.openpty()
+    with subprocess.Popen(command, stdout=subprocess.PIPE if piped else theirs, stderr=theirs) as process:
+        os.close(theirs)
+        reader = threading.Thread(target=lambda: seen.extend(iter(lambda: _read(ours), b"")))
+        seen: list[bytes] = []
+        reader.start()
+        results = b"" if process.stdout is None else process.stdout.read()
+        assert process.wait(60) == 0
+        reader.join(20)
+    os.close(ours)
+    shown = b"".join(seen).decode()
+    assert " of 200  " in shown
+    assert " frames/s" in shown
+    if piped:
+        assert len([json.loads(line) for line in results.splitlines()]) == 200
+        assert '"results"' not in shown
+    else:
+        # Each begins its own line, not behind the spinner.
+        assert len(re.findall(r'(?:\n|\x1b\[2K)\{"source"', shown)) == 200
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # its other end is closed
+        return b""
