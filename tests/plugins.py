@@ -1,5 +1,6 @@
 """Plugins, installed as pip would do it: a module and its distribution's metadata; the fixture `plugins` gives this."""
 
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from edgecv import registry
 
-__all__ = ["install"]
+__all__ = ["install", "install_folder"]
 
 
 def install(
@@ -23,12 +24,27 @@ def install(
         entries: Entry-point group → name → attribute of the module.
     """
     (folder / f"{module}.py").write_text(code)
-    info = folder / f"{module}-1.0.dist-info"
+    points = {
+        group: {name: f"{module}:{attribute}" for name, attribute in names.items()} for group, names in entries.items()
+    }
+    _install(folder, monkeypatch, module, points)
+
+
+def install_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a distribution whose code is in ``src``, by its pyproject.toml, in this process, until the test ends."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    _install(folder / "src", monkeypatch, project["name"], project["entry-points"])
+
+
+def _install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, entries: Mapping[str, Mapping[str, str]]
+) -> None:
+    info = folder / f"{name.replace('-', '_')}-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     lines = []
     for group, names in entries.items():
-        lines += [f"[{group}]", *(f"{name} = {module}:{attribute}" for name, attribute in names.items())]
+        lines += [f"[{group}]", *(f"{point} = {value}" for point, value in names.items())]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
     monkeypatch.syspath_prepend(str(folder))
     registry._by_name.cache_clear()

@@ -32,6 +32,7 @@ _COMMANDS = {
     "fcn": ("edgecv.cli.fcn:fcn", "Rewrite a classifier into a fully convolutional network for any picture size."),
     "inspect": ("edgecv.cli.inspect:inspect", "Show an artifact's metadata and operators."),
     "list": ("edgecv.cli.listing:listing", "List architectures, exporters and runtimes."),
+    "new-exporter": ("edgecv.cli.new_exporter:new_exporter", "Write a new exporter plugin that works as it is."),
     "predict": ("edgecv.cli.predict:predict", "Run an artifact on pictures, videos or a camera."),
     "train": ("edgecv.cli.train:train", "Train a classifier or localiser on labelled pictures, evaluate and draw it."),
     "verify": ("edgecv.cli.verify:verify", "Check that an artifact answers like the original."),

@@ -15,7 +15,7 @@ QUICK = (
     "loads", "describes-itself", "imports-cheaply", "runtime", "options-described", "wrong-options",
     "answers-classifier", "answers-segmenter", "answers-black-and-white", "at-its-name", "metadata-inside",
     "labels-inside", "digest", "metadata-replaced", "opened-by-its-runtime", "engine-not-needed", "damaged-files",
-    "unknown-device", "threads", "wrong-feeds", "own-arrays", "missing-folder", "wrong-suffix",
+    "unknown-device", "threads", "wrong-feeds", "own-arrays", "missing-folder",
 )  # fmt: skip
 
 test_onnx_keeps_the_contract = conformance("onnx", only=QUICK)
