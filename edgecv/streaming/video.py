@@ -60,10 +60,13 @@ class VideoFrames:
             self._rate = stream.average_rate
             decoded = _Decoded(container, stream)
             begin = None if container.start_time is None else container.start_time / 1_000_000
+            # AVI has a rate alone: what looks like times is the order in which frames are stored.
+            rate = self._rate if container.format.name == "avi" else None
             for number, frame in enumerate(decoded.frames()):
-                begin = (frame.time or 0.0) if begin is None else begin
+                time = _time(frame) if not rate else float(number / rate)
+                begin = time if begin is None else begin
                 if number % every == 0:
-                    yield _frame(frame, number, begin, self.name)
+                    yield _frame(frame, number, time if rate else time - begin, self.name)
             problem = decoded.problem()
         if decoded.count == 0 and problem is None:
             raise _empty(self.name)
@@ -101,9 +104,9 @@ class CameraFrames:
             decoded = _Decoded(container, stream)
             begin: float | None = None
             for number, frame in enumerate(decoded.frames()):
-                begin = (frame.time or 0.0) if begin is None else begin
+                begin = _time(frame) if begin is None else begin
                 if number % every == 0:
-                    yield _frame(frame, number, begin, self.name)
+                    yield _frame(frame, number, _time(frame) - begin, self.name)
             reason = decoded.stopped or "it gives no more frames"
         raise VideoError(f"Camera {self.name!r} is gone: {reason}. Plug it in again.")
 
@@ -238,9 +241,12 @@ def _length(stream: "VideoStream") -> float | None:
     return length if math.isfinite(length) else None
 
 
-def _frame(frame: "VideoFrame", number: int, begin: float, name: str) -> Frame:
-    pixels = _upright(frame.to_ndarray(format="rgb24"), _turn_of(frame))
-    return Frame(Picture(pixels, name), number, round((frame.time or 0.0) - begin, 6))
+def _time(frame: "VideoFrame") -> float:
+    return float(frame.time or 0.0)
+
+
+def _frame(frame: "VideoFrame", number: int, seconds: float, name: str) -> Frame:
+    return Frame(Picture(_upright(frame.to_ndarray(format="rgb24"), _turn_of(frame)), name), number, round(seconds, 6))
 
 
 def _turn_of(frame: "VideoFrame") -> tuple[int, int, int, int]:

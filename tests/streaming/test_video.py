@@ -59,6 +59,11 @@ def test_a_variable_frame_rate_keeps_its_times(make_video: MakeVideo) -> None:
         assert [frame.seconds for frame in frames] == pytest.approx(times)
 
 
+def test_avi_has_a_rate_alone(make_video: MakeVideo) -> None:
+    frames = frames_of(make_video("old.avi"), every=2)
+    assert [frame.seconds for frame in frames] == pytest.approx([0, 0.08, 0.16, 0.24, 0.32])
+
+
 def test_times_count_from_the_beginning_of_the_video(make_video: MakeVideo) -> None:
     # MPEG transport streams begin at 1.4 seconds or wherever the station was.
     frames = frames_of(make_video("station.ts", sound=True))
@@ -192,3 +197,51 @@ def test_a_camera_that_is_not_there_is_one_line_with_those_that_are() -> None:
         match=r"^Camera 'camera:9999' does not exist: there is no /dev/video9999\. Cameras here: (none|camera:.*)\.$",
     ):
         next(CameraFrames("camera:9999", 9999).frames(1))
+
+
+def test_a_cameras_frames_are_numbered_and_its_end_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    # FFmpeg's test picture in the place of the device; both are read without end in sight.
+    opened = av.open
+
+    def camera(file: str, *, format: str, **_: object) -> Any:  # noqa: A002 - PyAV's name
+        assert (file, format) == ("/dev/video3", "v4l2")
+        return opened("testsrc=size=64x48:rate=30:duration=0.5", format="lavfi")
+
+    monkeypatch.setattr(av, "open", camera)
+    source = CameraFrames("camera:3", 3)
+    frames: list[Frame] = []
+    with pytest.raises(VideoError, match=r"^Camera 'camera:3' is gone: it gives no more frames\. Plug it in again\.$"):
+        frames.extend(source.frames(4))
+    iterated = source.frames(4)
+    found = [next(iterated) for _ in range(4)]
+    assert [frame.number for frame in found] == [0, 4, 8, 12]
+    assert [frame.seconds for frame in found] == pytest.approx([0, 4 / 30, 8 / 30, 12 / 30], abs=1e-3)
+    assert source.rate() == 30
+    assert source.total() is None
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            PermissionError(13, "Permission denied"),
+            r"may not be used\. Add your user to the group that owns /dev/video0\.",
+        ),
+        (
+            OSError(16, "Device or resource busy"),
+            r"cannot be opened: Device or resource busy\. End the program that uses it\.",
+        ),
+        (
+            OSError(25, "Inappropriate ioctl for device"),
+            r"cannot be opened: Inappropriate ioctl .*\. Try another one\.",
+        ),
+    ],
+    ids=["forbidden", "in use", "no camera"],
+)
+def test_a_camera_that_cannot_be_opened_says_why(error: OSError, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(av, "open", refuse)
+    with pytest.raises(VideoError, match=rf"^Camera 'camera:0' {message}$"):
+        next(CameraFrames("camera:0", 0).frames(1))
