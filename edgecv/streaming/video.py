@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import math
+from collections import deque
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -60,13 +61,13 @@ class VideoFrames:
             self._rate = stream.average_rate
             decoded = _Decoded(container, stream)
             begin = None if container.start_time is None else container.start_time / 1_000_000
-            # AVI has a rate alone: what looks like times is the order in which frames are stored.
-            rate = self._rate if container.format.name == "avi" else None
+            # AVI says when frames are stored, not when they are shown: the same times, in another order.
+            stored = container.format.name == "avi"
             for number, frame in enumerate(decoded.frames()):
-                time = _time(frame) if not rate else float(number / rate)
-                begin = time if begin is None else begin
+                time = decoded.next_stored() if stored else _time(frame)
+                begin = time if begin is None or (stored and number == 0) else begin
                 if number % every == 0:
-                    yield _frame(frame, number, time if rate else time - begin, self.name)
+                    yield _frame(frame, number, time - begin, self.name)
             problem = decoded.problem()
         if decoded.count == 0 and problem is None:
             raise _empty(self.name)
@@ -124,6 +125,8 @@ class _Decoded:
         self._stream = stream
         self._broken = 0
         self._end = 0.0
+        # No decoder holds back so many frames.
+        self._stored: deque[float] = deque([0.0], maxlen=256)
         self.count = 0
         self.stopped: str | None = None
 
@@ -142,6 +145,8 @@ class _Decoded:
                 return
             if packet.pts is not None and packet.time_base is not None:
                 self._end = max(self._end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.size and packet.dts is not None and packet.time_base is not None:
+                self._stored.append(float(packet.dts * packet.time_base))
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -152,6 +157,12 @@ class _Decoded:
                 # Decoders fill in what is missing, and say so.
                 self._broken += bool(frame.is_corrupt)
                 yield frame
+
+    def next_stored(self) -> float:
+        """Return when the next packet was to be decoded, in seconds; called once a frame."""
+        if len(self._stored) > 1:
+            self._stored.popleft()
+        return self._stored[0]
 
     def problem(self) -> str | None:
         """Say what of the file is missing; None where it is whole."""

@@ -59,7 +59,7 @@ def test_a_variable_frame_rate_keeps_its_times(make_video: MakeVideo) -> None:
         assert [frame.seconds for frame in frames] == pytest.approx(times)
 
 
-def test_avi_has_a_rate_alone(make_video: MakeVideo) -> None:
+def test_avi_gives_times_in_the_order_of_the_frames(make_video: MakeVideo) -> None:
     frames = frames_of(make_video("old.avi"), every=2)
     assert [frame.seconds for frame in frames] == pytest.approx([0, 0.08, 0.16, 0.24, 0.32])
 
