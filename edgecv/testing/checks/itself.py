@@ -102,9 +102,9 @@ def _options_described(bench: "Bench") -> None:
         field = bench.factory.__dataclass_fields__[option.name]  # type: ignore[attr-defined]
         optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         demand(optional, f"option {option.name!r} has no default")
-        demand(option.help.strip(), f"option {option.name!r} has no help")
         flag = f"--{option.name.replace('_', '-')}"
         demand(flag not in taken, f"option {option.name!r} would be {flag}, which `edgecv export` has already")
+        demand(option.help.strip(), f"option {option.name!r} has no help")
 
 
 def _options_honoured(bench: "Bench") -> None:
@@ -140,7 +140,7 @@ def _others(bench: "Bench", option: PluginOption) -> list[Any] | None:
 
 def _shows(bench: "Bench", name: str, values: list[Any]) -> bool:
     """Tell whether a value changes the artifact of any network."""
-    for case in ("classifier", "detector", "segmenter"):
+    for case in ("classifier", "dynamic-batch", "detector", "segmenter"):
         try:
             bench.artifact(case)
         except SkippedError:
@@ -179,16 +179,15 @@ def _precision_honoured(bench: "Bench") -> None:
 
 
 def _wrong_options(bench: "Bench") -> None:
-    wrong: list[dict[str, Any]] = [{"no_such_option": 1}]
-    wrong += [{"precision": each} for each in get_args(Precision) if each not in bench.factory.precisions]
-    wrong += [{"precision": "no-such-precision"}]
-    wrong += [{option.name: "no such choice"} for option in plugin_options(bench.factory) if option.choices]
+    wrong: dict[str, dict[str, Any]] = {"no_such_option=1": {"no_such_option": 1}}
+    undeclared = [each for each in get_args(Precision) if each not in bench.factory.precisions]
+    wrong |= {f"precision={each!r}": {"precision": each} for each in (*undeclared, "no-such-precision")}
+    choices = [option.name for option in plugin_options(bench.factory) if option.choices]
+    wrong |= {f"{name}='no such choice'": {name: "no such choice"} for name in choices}
     fields = getattr(bench.factory, "__dataclass_fields__", {})
     if "int8" in bench.factory.precisions and "calibration" in fields:
-        wrong.append({"precision": "int8"})
-    for options in wrong:
-        name, value = next(iter(options.items()))
-        given = f"{name}={value!r}" + (" without calibration" if options == {"precision": "int8"} else "")
+        wrong["precision='int8' without calibration"] = {"precision": "int8"}
+    for given, options in wrong.items():
         try:
             make_exporter(bench.name, options)
         except OptionError as error:

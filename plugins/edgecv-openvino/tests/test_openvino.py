@@ -227,7 +227,7 @@ def test_without_the_engine_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_options_that_do_not_fit_are_refused(lenet: Any, folder: Path) -> None:
-    with pytest.raises(OptionError, match=r"^openvino writes float32, float16, not 'int4'.$"):
+    with pytest.raises(OptionError, match=r"^openvino writes float32, float16, int8, not 'int4'.$"):
         make_exporter("openvino", {"precision": "int4"})
     with pytest.raises(OptionError, match=r"^openvino starts from an ONNX artifact, not from a Deployable.$"):
         make_exporter("openvino", {}).export(lenet, folder / "x")

@@ -1,9 +1,9 @@
 """OpenVINO for edgecv: the exporter. IR with everything inside, made of the float32 ONNX artifact."""
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from edgecv.artifact import Artifact
 from edgecv.errors import MissingExtraError, OptionError
@@ -23,6 +23,7 @@ class OpenVinoExporter:
 
     Attributes:
         precision: Precision of weights; of float16 weights the products are float32 on CPUs. int8 is arithmetic, too.
+        bias_correction: How int8 corrects biases: ``"full"``, with what earlier layers lost, or ``"fast"``, without.
         calibration: Pictures from which int8 takes the ranges of activations.
         float_layers: Paths of layers that int8 leaves in float32.
     """
@@ -36,12 +37,17 @@ class OpenVinoExporter:
     api_version: ClassVar[int] = 1
 
     precision: str = "float32"
+    bias_correction: Literal["full", "fast"] = field(
+        default="full", metadata={"help": "How int8 corrects biases; full is better and takes longer.", "example": None}
+    )
     calibration: "Calibration | None" = None
     float_layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in self.precisions:
             raise OptionError(f"openvino writes {', '.join(self.precisions)}, not {self.precision!r}.")
+        if self.bias_correction not in ("full", "fast"):
+            raise OptionError(f"bias_correction must be full or fast, got {self.bias_correction!r}.")
         if self.precision == "int8":
             if self.calibration is None:
                 raise OptionError("openvino in int8 needs real pictures to calibrate on. Give --calibration DIR.")
@@ -84,7 +90,13 @@ class OpenVinoExporter:
         if self.precision == "int8" and self.calibration is not None:
             from edgecv_openvino.quantize import quantize
 
-            model = quantize(model, source, self.calibration, self.float_layers)
+            model = quantize(
+                model,
+                source,
+                self.calibration,
+                float_layers=self.float_layers,
+                fast=self.bias_correction == "fast",
+            )
         with replace_whole(path) as temporary:
             write(model, temporary, name=source.path.stem, turned=turned)
         inside = {name for operator in model.get_ops() for port in operator.outputs() for name in port.get_names()}

@@ -23,8 +23,17 @@ if TYPE_CHECKING:
 __all__ = ["quantize"]
 
 
-def quantize(model: Any, source: "Artifact", calibration: "Calibration", float_layers: Sequence[str]) -> Any:
-    """Return the graph in int8; its operators have names of their own.
+def quantize(
+    model: Any, source: "Artifact", calibration: "Calibration", *, float_layers: Sequence[str], fast: bool
+) -> Any:
+    """Return the graph in int8.
+
+    Args:
+        model: The float32 graph; its operators have names of their own.
+        source: The ONNX artifact that it was read from.
+        calibration: Pictures from which the ranges of activations are learnt.
+        float_layers: Paths of layers that stay float32.
+        fast: Correct each bias as if the layers before were exact.
 
     Raises:
         OptionError: One of ``float_layers`` is no layer of the network, or ``source`` does not say what it is of.
@@ -41,6 +50,7 @@ def quantize(model: Any, source: "Artifact", calibration: "Calibration", float_l
     feeds = list(_feeds(deployable, calibration, model.inputs[0].any_name))
     with _quiet_nncf() as nncf:
         from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
         try:
             return nncf.quantize(
@@ -48,8 +58,15 @@ def quantize(model: Any, source: "Artifact", calibration: "Calibration", float_l
                 nncf.Dataset(feeds),
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=len(feeds),
+                fast_bias_correction=fast,
                 ignored_scope=nncf.IgnoredScope(names=ignored, validate=False),
-                advanced_parameters=AdvancedQuantizationParameters(overflow_fix=OverflowFix.ENABLE),
+                advanced_parameters=AdvancedQuantizationParameters(
+                    overflow_fix=OverflowFix.ENABLE,
+                    # By default it takes the mean of the pictures' extremes, and what is beyond is cut: the error of
+                    # EfficientNet-Lite0's logits is 0.34 of what varies between pictures, 0.29 so, and 0.24 with the
+                    # full correction of biases.
+                    activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+                ),
             )
         except Exception as error:  # whatever it raises, it is the converter's
             raise ConversionError(f"NNCF cannot quantise {deployable.name}: {one_line(error)}.") from error
