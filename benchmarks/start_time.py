@@ -2,9 +2,10 @@
 
     python benchmarks/start_time.py --tflite-python DEVICE/bin/python --onnx-python DEVICE/bin/python
 
-Whole processes in turn, the bare one once more as a control. The bare one does what somebody writes who needs one answer:
-open a photo with Pillow, crop and resize it, run the engine, print the best class. `DEVICE` is an environment with
-`edgecv[tflite]` or `edgecv[onnx]` alone; by default it is this one, where entry points of more packages are looked through.
+Whole processes in turn, the bare one once more as a control. The bare one does what somebody writes who needs one
+answer: open a photo with Pillow, crop and resize it, run the engine, print the best class. `DEVICE` is an environment
+with `edgecv[tflite]` or `edgecv[onnx]` alone; by default it is this one, where entry points of more packages are looked
+through.
 """
 
 import argparse
@@ -58,7 +59,7 @@ print(int(session.run(None, {session.get_inputs()[0].name: batch})[0].argmax()))
 def _seconds(command: list[str]) -> float:
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    subprocess.run(command, check=True, capture_output=True, env=environment)
     return time.perf_counter() - start
 
 

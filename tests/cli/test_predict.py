@@ -85,7 +85,7 @@ def test_wrong_artifacts_are_one_line(tmp_path: Path, red: Path, bare: Path) -> 
     assert " cannot be opened as " in refused(bare, red)
     bare.unlink()
     bare.mkdir()
-    assert refused(bare, red).endswith("Is a directory. Name a file that edgecv exported.")
+    assert refused(bare, red) == f"Error: {str(bare)!r} is no artifact: it is a folder without edgecv.json."
 
 
 def test_wrong_options_are_one_line(artifact: Path, red: Path, tmp_path: Path) -> None:
