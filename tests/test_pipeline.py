@@ -29,6 +29,7 @@ from edgecv.exporting import default_name, make_exporter
 from edgecv.original import original_answers
 from edgecv.patterns import pattern
 from edgecv.pipeline import Original, export
+from edgecv.registry import exporter_names
 from edgecv.session import runtime_of
 
 
@@ -327,7 +328,7 @@ def test_other_errors_leave_nothing_either(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert refused(UnknownNameError, shared, to="onn", path="x.onnx") == (
-        "Unknown exporter 'onn'. Did you mean 'onnx'? Installed: onnx, tflite."
+        f"Unknown exporter 'onn'. Did you mean 'onnx'? Installed: {', '.join(exporter_names())}."
     )
     assert refused(DeviceError, shared, to="onnx", path="x.onnx", devices=["gpu"]) == (
         "ONNX Runtime has no device 'gpu' in edgecv. Use cpu or cuda."

@@ -1,21 +1,25 @@
 """The plugin beside what the conformance kit asks of every exporter: states, names, counters, errors."""
 
+import importlib.util
 import json
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import edgecv
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from edgecv.calibration import Calibration
 from edgecv.cli import cli
 from edgecv.errors import ArtifactError, DeviceError, MissingExtraError, OptionError
 from edgecv.exporting import make_exporter
 from edgecv.session import runtime_of
 
+from edgecv_openvino import OpenVinoExporter
 from edgecv_openvino.runtime import OpenVinoRuntime
 
 RUNTIME = OpenVinoRuntime()
@@ -212,8 +216,6 @@ def test_foreign_operators_are_named(folder: Path) -> None:
 
 
 def test_without_the_engine_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, classifier: Any) -> None:
-    import importlib.util
-
     from edgecv_openvino import runtime
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
@@ -236,3 +238,65 @@ def test_options_that_do_not_fit_are_refused(lenet: Any, folder: Path) -> None:
 def test_importing_the_plugin_imports_no_engine() -> None:
     code = "import sys, edgecv_openvino.runtime; print({'openvino', 'nncf', 'onnx', 'tensorflow'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+@pytest.fixture(scope="module")
+def photos(folder: Path) -> Path:
+    """Pictures to calibrate on."""
+    from PIL import Image
+
+    (folder / "photos").mkdir()
+    for place, pixels in enumerate(pictures((48, 48), 3, count=6)):
+        Image.fromarray(pixels).save(folder / "photos" / f"{place}.png")
+    return folder / "photos"
+
+
+def operators(path: Path) -> dict[str, list[str]]:
+    """Return type → names of the operators in a folder's graph."""
+    (graph,) = path.glob("*.xml")
+    found: dict[str, list[str]] = {}
+    for layer in ElementTree.parse(graph).getroot().iter("layer"):
+        found.setdefault(str(layer.get("type")), []).append(str(layer.get("name")))
+    return found
+
+
+def test_int8_quantises_the_network_s_layers_alone(detector: Path, folder: Path, photos: Path) -> None:
+    deployable = edgecv.deploy(edgecv.build("ssd_tiny", weights="random"))
+    options: dict[str, Any] = {"precision": "int8", "calibration": photos, "verify": False}
+    made = edgecv.export(deployable, to="openvino", path=folder / "int8", bias_correction="fast", **options).path
+    rounded = operators(made)["FakeQuantize"]
+    assert len(rounded) > 10
+    # What goes into the first convolution is what scaling gives.
+    assert [name for name in rounded if name.startswith("pipeline/")] == ["pipeline/Sub/fq_output_0"]
+    assert (made / "ssd_tiny.bin").stat().st_size < 0.5 * (detector / "ssd_tiny.bin").stat().st_size
+    first = folder / "int8-but-one"
+    kept = edgecv.export(
+        deployable,
+        to=OpenVinoExporter(precision="int8", calibration=calibration_of(photos), float_layers=("conv0_conv",)),
+        path=first,
+        verify=False,
+    )
+    assert "pipeline/Sub/fq_output_0" not in operators(kept.path)["FakeQuantize"]
+    message = r"^float_layers names 'nothing', which is no layer of 'ssd_tiny'.$"
+    with pytest.raises(OptionError, match=message):
+        edgecv.export(
+            deployable,
+            to=OpenVinoExporter(precision="int8", calibration=calibration_of(photos), float_layers=("nothing",)),
+            path=folder / "never",
+            verify=False,
+        )
+
+
+def test_int8_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch, photos: Path) -> None:
+    with pytest.raises(OptionError, match=r"^openvino in int8 needs real pictures to calibrate on. Give .*$"):
+        make_exporter("openvino", {"precision": "int8"})
+    with pytest.raises(OptionError, match=r"^bias_correction must be full or fast, got 'none'.$"):
+        make_exporter("openvino", {"bias_correction": "none"})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    message = r"^openvino in int8 needs nncf, which is not installed. Run: pip install 'edgecv-openvino\[int8\]'$"
+    with pytest.raises(MissingExtraError, match=message):
+        make_exporter("openvino", {"precision": "int8", "calibration": calibration_of(photos)})
+
+
+def calibration_of(folder: Path) -> Calibration:
+    return Calibration(paths=tuple(sorted(folder.iterdir())))
