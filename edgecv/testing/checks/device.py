@@ -69,9 +69,8 @@ def _optional_inputs(bench: "Bench") -> None:
 
     artifact, runner = bench.artifact(bench.first("detector")), bench.runner("detector")
     names = tuple(info.name for info in runner.optional_inputs)
-    demand(
-        set(names) == set(artifact.optional_inputs), f"export() lists {artifact.optional_inputs}, the runner {names}"
-    )
+    told, found = (", ".join(each) or "none" for each in (artifact.optional_inputs, names))
+    demand(set(names) == set(artifact.optional_inputs), f"export() lists {told}, the runner {found}")
     if not names:
         raise SkippedError("thresholds are baked in: its artifacts have no optional inputs")
     feed = {"image": bench.pictures("detector")[:1]}
