@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from edgecv.cli.common import emit_json, json_option, warn
+from edgecv.cli.common import emit_json, json_option, say
 
 __all__ = ["inspect"]
 
@@ -14,14 +14,15 @@ __all__ = ["inspect"]
 @click.argument("artifact", type=click.Path(path_type=Path))
 @json_option
 def inspect(artifact: Path, as_json: bool) -> None:
-    """Show an artifact's metadata and operators."""
+    """Show an artifact's metadata and operators; exit 1 where its digest disagrees."""
     document = _describe(artifact)
     if as_json:
         emit_json(document)
-        return
-    _print(document)
+    else:
+        _print(document)
     if not document["intact"]:
-        warn(f"{str(artifact)!r} is damaged: its digest disagrees. Export it again.")
+        say(f"Error: {str(artifact)!r} is damaged: its digest disagrees. Export it again.")
+        raise click.exceptions.Exit(1)
 
 
 def _describe(artifact: Path) -> dict[str, Any]:

@@ -31,9 +31,9 @@ def test_damage_is_said(artifact: Path) -> None:
     damaged = artifact.read_bytes().replace(b"probabilities", b"probabilitieS", 1)
     artifact.write_bytes(damaged)
     result = CliRunner().invoke(cli, ["inspect", str(artifact)])
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert "digest            disagrees\n" in result.stdout
-    assert result.stderr == f"Warning: {str(artifact)!r} is damaged: its digest disagrees. Export it again.\n"
+    assert result.stderr == f"Error: {str(artifact)!r} is damaged: its digest disagrees. Export it again.\n"
 
 
 def test_what_is_no_artifact_is_one_line(bare: Path) -> None:
