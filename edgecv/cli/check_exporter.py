@@ -16,10 +16,10 @@ _MARKS = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}
 
 
 @click.command("check-exporter")
-@click.argument("name")
+@click.argument("exporter", metavar="NAME")
 @click.option("--only", multiple=True, metavar="CHECK", help="Run this check alone; repeatable.")
 @json_option
-def check_exporter(name: str, only: Sequence[str], as_json: bool) -> None:
+def check_exporter(exporter: str, only: Sequence[str], as_json: bool) -> None:
     """Hold the installed exporter NAME to the contract, on small networks of every kind.
 
     Each check that fails says what to do; the exit is 1 then. docs/writing-an-exporter.md tells the whole way.
@@ -27,8 +27,8 @@ def check_exporter(name: str, only: Sequence[str], as_json: bool) -> None:
     from edgecv.testing.running import check_exporter as run_checks
     from edgecv.testing.running import select
 
-    with progress(f"checking {name}", total=len(select(only))) as advance:
-        verdict = run_checks(name, only=only, tell=lambda outcome: advance(outcome.check.name))
+    with progress(f"checking {exporter}", total=len(select(only))) as advance:
+        verdict = run_checks(exporter, only=only, tell=lambda outcome: advance(outcome.check.name))
     if as_json:
         emit_json(verdict.to_json())
     else:

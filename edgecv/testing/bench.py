@@ -35,7 +35,7 @@ __all__ = ["Bench", "Made", "cannot"]
 # As many pictures as int8 needs to learn ranges of small networks, and to hold some out.
 _CALIBRATION = 60
 _SIDE = 48
-_TIME_LIMIT = 300
+_TIME_LIMIT = 900
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -387,11 +387,20 @@ FAULTS = (
     ),
 )  # fmt: skip
 
+# A second process has little to do where only classifiers are written, in one precision.
+_LITTLE = (
+    ('("float32", "float16")', '("float32",)'),
+    (
+        "        return None\n\n    def export",
+        '        return "no" if deployable.checkpoints else None\n\n    def export',
+    ),
+)
 # These are seen in a second process; one plugin may have several, of which each fails a check of its own.
 OF_PROCESSES = (
     Fault(
         name="the day stands in the file; it calls home; it leaves notes",
         exporter=(
+            *_LITTLE,
             (
                 _WRITE,
                 """        import contextlib, datetime, socket
@@ -409,6 +418,7 @@ OF_PROCESSES = (
     Fault(
         name="it writes where it should rename",
         exporter=(
+            *_LITTLE,
             (
                 _WRITE,
                 """        import zipfile
