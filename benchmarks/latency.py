@@ -10,8 +10,8 @@ the ratio lies above the larger of 1.03 and the control's spread; below 1 ms, wh
 Each loss is explained by the engines' profiles: the operator that takes the most more time in edgecv's file.
 
 Each file is made in a process of its own, which is stopped above `--memory`: Keras' export of VGG-16 takes more than
-15 GB. Without any peer's file the row has edgecv's times alone. A detector is the network without its decoder, as peers
-export it. Files and finished rows are kept in `--folder`: an interrupted run goes on where it stopped, and
+15 GB. Without any peer's file the row has edgecv's times alone. Detectors and segmenters are bare networks here, as
+peers export them. Files and finished rows are kept in `--folder`: an interrupted run goes on where it stopped, and
 `--files-only` makes the files beforehand, which needs no quiet machine.
 """
 
@@ -109,13 +109,14 @@ def _make(name: str, what: str, form: str, folder: Path) -> None:
 
 
 def _network(name: str) -> tuple[Any, Any]:
-    """Return a network of random weights, without its decoder, and the scaling that it takes."""
+    """Return a network of random weights, without what follows it, and the scaling that it takes."""
     import keras
 
     built = edgecv.build(name, weights="random")
     info = built.edgecv_info
-    # A new model knows nothing of a decoder.
-    network = keras.Model(built.inputs, built.outputs, name=name) if info.decoder else built
+    # A new model knows nothing of what follows it.
+    bare = info.decoder or info.task == "segmentation"
+    network = keras.Model(built.inputs, built.outputs, name=name) if bare else built
     return network, info.preprocess
 
 

@@ -4,6 +4,9 @@ A per-channel multiplication and addition that no convolution could take (BatchN
 activation, as in DenseNet) becomes one BatchNormalization again: ONNX Runtime keeps its blocked layout
 through that, but not through Mul and Add (DenseNet-121 on one thread: 69 instead of 89 ms).
 
+Scaling of single channels goes behind the transposition to channels first: ONNX Runtime takes ten times as long where
+every third value has another factor (EfficientNet-B0's normalisation: 0.1 instead of 1.5 ms).
+
 A choice between a tensor and 0 by whether it is below infinity becomes ThresholdedRelu of its negative, of
 which NaN is no more above minus infinity than infinity is: one pass without branches, where ONNX Runtime's
 Where takes three with them (672,000 scores: 0.1 instead of 0.5 to 1.4 ms).
@@ -13,16 +16,44 @@ from typing import Any
 
 import numpy as np
 
-from edgecv_onnx.graph import Graph
+from edgecv_onnx.graph import Graph, attribute, walked
 
 __all__ = ["simplify"]
 
 
 def simplify(graph: Graph) -> None:
     """Simplify in place."""
+    while _scale_channels_first(graph):
+        pass
     _restore_normalization(graph)
     _restore_threshold(graph)
     graph.prune()
+
+
+def _scale_channels_first(graph: Graph) -> bool:
+    """Swap an operation on each channel and the transposition behind it; say whether there was one."""
+    producers, readers = graph.producers(), graph.readers()
+    for transpose in graph.nodes:
+        if transpose.op_type != "Transpose" or list(attribute(transpose, "perm", ())) != [0, 3, 1, 2]:
+            continue
+        step = producers.get(transpose.input[0])
+        if step is None or step.op_type not in ("Mul", "Add", "Sub", "Div") or len(readers[step.output[0]]) != 1:
+            continue
+        places = [place for place, name in enumerate(step.input) if name in graph.constants]
+        constant = graph.constants[step.input[places[0]]] if len(places) == 1 else None
+        if constant is None or not 1 < constant.size == (constant.shape or (0,))[-1]:
+            continue
+        name = f"{step.input[places[0]]}/channels_first"
+        graph.constants[name] = constant.reshape(1, -1, 1, 1)
+        data = step.input[1 - places[0]]
+        between, output = step.output[0], transpose.output[0]
+        origins = graph.origin(transpose), graph.origin(step)
+        step.input[places[0]], step.input[1 - places[0]] = name, between
+        transpose.input[0], transpose.output[0], step.output[0] = data, between, output
+        graph.origins[between], graph.origins[output] = origins
+        graph.nodes = walked(graph.nodes, [each.name for each in graph.outputs])
+        return True
+    return False
 
 
 def _restore_normalization(graph: Graph) -> None:

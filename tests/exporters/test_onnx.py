@@ -99,12 +99,12 @@ def test_float32_input_is_the_bare_network(export: Export) -> None:
 def test_normalization_padding_and_transposes_are_folded(export: Export) -> None:
     separable, _ = export("separable")
     assert operators(separable) == [
-        "Cast", "Sub", "Transpose", "Conv", "Relu", "Conv", "Relu", "GlobalAveragePool", "Squeeze", "Gemm", "Softmax",
+        "Cast", "Transpose", "Sub", "Conv", "Relu", "Conv", "Relu", "GlobalAveragePool", "Squeeze", "Gemm", "Softmax",
     ]  # fmt: skip
     residual, _ = export("residual")
     # The second transpose gives the flattened features Keras' order.
     assert operators(residual) == [
-        "Cast", "Sub", "Transpose", "Conv", "Relu", "Conv", "Add", "Relu", "MaxPool", "Transpose", "Reshape", "Gemm",
+        "Cast", "Transpose", "Sub", "Conv", "Relu", "Conv", "Add", "Relu", "MaxPool", "Transpose", "Reshape", "Gemm",
         "Softmax",
     ]  # fmt: skip
     (stem,) = [node for node in residual.graph.node if node.name == "pad+stem+stem_bn/Conv"]
@@ -112,10 +112,25 @@ def test_normalization_padding_and_transposes_are_folded(export: Export) -> None
     assert pads == [0, 2, 1, 1]  # ZeroPadding2D(((0, 1), (2, 1))): top, left, bottom, right
 
 
+def test_scaling_of_channels_is_done_channels_first(tmp_path: Path) -> None:
+    inputs = keras.Input((12, 10, 3))
+    x = layers.Rescaling(1 / 255)(inputs)
+    x = layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[0.5, 0.6, 0.7], name="normalization")(x)
+    x = layers.Conv2D(8, 3, padding="same", activation="relu")(x)
+    network = keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)), name="scaled")
+    artifact = edgecv.export(edgecv.deploy(network, preprocess="none"), to="onnx", path=tmp_path / "x.onnx")
+    graph = onnx.load(tmp_path / "x.onnx").graph
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    steps = [node for node in graph.node if node.name.startswith("normalization")]
+    assert sorted(node.op_type for node in steps) == ["Add", "Mul"]
+    assert [shapes[name] for node in steps for name in node.input if name in shapes] == [(1, 3, 1, 1)] * 2
+    assert artifact.layers["normalization"] == steps[-1].output[0]
+
+
 def test_nodes_are_named_after_their_layers(export: Export) -> None:
     model, artifact = export("separable")
     assert [node.name for node in model.graph.node] == [
-        "pipeline/Cast", "pipeline/Sub", "stem/Transpose", "stem+stem_bn/Conv", "stem_relu/Relu",
+        "pipeline/Cast", "stem/Transpose", "pipeline/Sub", "stem+stem_bn/Conv", "stem_relu/Relu",
         "depthwise+depthwise_bn/Conv", "depthwise_relu/Relu", "pool/GlobalAveragePool", "pool/Squeeze", "head/Gemm",
         "head/Softmax",
     ]  # fmt: skip
