@@ -7,6 +7,7 @@ detects damage, not an attacker. How the text lies in the file is the runtime's 
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from edgecv.errors import ArtifactError, DigestError
 from edgecv.runtime import Runtime
 from edgecv.runtimes.container import artifact_files, damaged, no_metadata, readable
 
-__all__ = ["check_digest", "compute_digest", "dump", "load", "seal"]
+__all__ = ["check_digest", "compute_digest", "dump", "is_intact", "load", "seal"]
 
 _ORDER = (
     "edgecv_version", "model", "task", "weights", "sha256", "labels", "input", "outputs", "preprocess",
@@ -34,6 +35,8 @@ _KINDS: Mapping[str, tuple[type, str]] = {
 }
 _HEX = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 22
+# Of an input: pictures are made of this shape, and a made-up one must not fill the memory.
+_MOST_VALUES = 1 << 28
 
 
 def dump(document: Mapping[str, Any]) -> str:
@@ -58,7 +61,7 @@ def load(text: str, path: Path) -> dict[str, Any]:
         ArtifactError: It is no JSON object, lacks a key that every artifact has, or a key holds what it cannot.
     """
     try:
-        document = json.loads(text)
+        document = json.loads(text, parse_constant=_refused, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise damaged(path, error) from error
     if not isinstance(document, dict):
@@ -72,6 +75,15 @@ def load(text: str, path: Path) -> dict[str, Any]:
     return document
 
 
+def _refused(constant: str) -> float:
+    raise ValueError(f"{constant} is no number")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    return value if math.isfinite(value) else _refused(digits[:20])
+
+
 def _problem(document: Mapping[str, Any]) -> str:
     """Say which key holds what it cannot, or nothing."""
     for key, (kind, words) in _KINDS.items():
@@ -82,8 +94,10 @@ def _problem(document: Mapping[str, Any]) -> str:
         tensors = document[key] if isinstance(document[key], list) else [document[key]]
         if not all(map(_is_tensor, tensors)):
             return f"{key!r} must have name, shape and dtype"
+    if math.prod(side or 1 for side in document["input"]["shape"]) > _MOST_VALUES:
+        return "'input' is too large"
     resize = document.get("graph_resize")
-    if resize and not all(isinstance(resize.get(side), int) for side in ("height", "width")):
+    if resize and not all(_is_side(resize.get(side)) for side in ("height", "width")):
         return "'graph_resize' must have height and width"
     return ""
 
@@ -94,8 +108,12 @@ def _is_tensor(document: Any) -> bool:
         and isinstance(document.get("name"), str)
         and isinstance(document.get("dtype"), str)
         and isinstance(document.get("shape"), list)
-        and all(side is None or isinstance(side, int) for side in document["shape"])
+        and all(side is None or _is_side(side) for side in document["shape"])
     )
+
+
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_VALUES
 
 
 def seal(path: Path, document: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
@@ -132,9 +150,18 @@ def check_digest(path: Path, document: Mapping[str, Any]) -> None:
         DigestError: They are not.
         ArtifactError: A file cannot be read.
     """
-    digest = document.get("digest")
-    if not isinstance(digest, str) or not _HEX.fullmatch(digest) or compute_digest(path, digest) != digest:
+    if not is_intact(path, document):
         raise DigestError(f"{str(path)!r} is damaged: its digest disagrees. Export it again.")
+
+
+def is_intact(path: Path, document: Mapping[str, Any]) -> bool:
+    """Say whether an artifact's bytes are those that were sealed.
+
+    Raises:
+        ArtifactError: A file cannot be read.
+    """
+    digest = document.get("digest")
+    return isinstance(digest, str) and bool(_HEX.fullmatch(digest)) and compute_digest(path, digest) == digest
 
 
 def compute_digest(path: Path, digest: str) -> str:

@@ -34,6 +34,7 @@ from edgecv.verification import (
     merge,
     observed,
     open_quietly,
+    refuted,
     run_batched,
     tolerance_of,
 )
@@ -47,6 +48,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _KIND = "pattern:"
 _SEEDS = (0, 1, 2)
+# Each takes a picture of memory.
+_MOST_CASES = 16
 # The cases' JSON text in a file: 2 % of it, or this many bytes where that is less.
 _SHARE, _LEAST_TEXT = 50, 16_000
 # Bytes that a case takes of one output: at most, at least where fewer cases would leave more, and at all.
@@ -175,8 +178,8 @@ def _cases(path: Path, metadata: Mapping[str, Any]) -> list[Any]:
             f"{str(path)!r} records no cases: its digest agrees, and nothing more can be said. "
             "Give --against MODEL, or export it without --no-cases."
         )
-    if not isinstance(cases, list):
-        raise damaged(path, "its recorded cases are no list")
+    if not isinstance(cases, list) or len(cases) > _MOST_CASES:
+        raise damaged(path, f"its recorded cases are no list of at most {_MOST_CASES}")
     return cases
 
 
@@ -268,6 +271,9 @@ def _wanted(metadata: Mapping[str, Any], *, own: bool) -> list[str]:
 def _check(runner: Runner, name: str, recorded: _Recorded, observe: Observer | None) -> Report:
     pictures, batch, tolerance = recorded.pictures, recorded.batch, recorded.tolerance
     given = run_batched(runner, recorded.feed, batch)
+    lacking = [output for output in recorded.answers if output not in given]
+    if lacking:
+        return refuted(name, lacking[0], "the artifact does not give it")
     if observe is not None:
         observe(observed(runner, name, batch, pictures, recorded.answers, given, tolerance, recorded.steps))
     return make_report(runner, name, _compare(recorded, given), pictures.names, batch, tolerance)

@@ -16,7 +16,7 @@ __all__ = ["read_values", "stored_values"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # A damaged file must not fill the memory.
-_MOST_UNPACKED = 2**28
+_MOST_UNPACKED = 2**26
 
 
 def stored_values(answers: Arrays, room: int, whole: Collection[str]) -> list[dict[str, Any]]:
@@ -93,5 +93,12 @@ def _read(case: Mapping[str, Any]) -> Array:
         raise ValueError(f"values are damaged: {error}") from error
     if not unpacker.eof:
         raise ValueError("values are cut, or too many")
-    values = np.frombuffer(content, np.dtype(case["packed"]).newbyteorder("<"))
-    return values.astype(np.dtype(case["dtype"]))
+    values = np.frombuffer(content, _number(case["packed"]).newbyteorder("<"))
+    return values.astype(_number(case["dtype"]))
+
+
+def _number(name: Any) -> "np.dtype[Any]":
+    kind = np.dtype(name)
+    if kind.kind not in "biuf" or kind.itemsize > 8:
+        raise ValueError(f"values are of type {kind.name}")
+    return kind

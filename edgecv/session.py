@@ -18,9 +18,10 @@ from edgecv.preprocess import Fit, Preprocess
 from edgecv.results import Prediction, interpret
 from edgecv.runtime import Arrays, Runner, Runtime
 from edgecv.runtimes.container import damaged
+from edgecv.runtimes.feeds import run_engine
 from edgecv.runtimes.folder import METADATA_FILE, is_artifact_folder
 
-__all__ = ["Session", "known_suffixes", "load", "runtime_of"]
+__all__ = ["Session", "known_suffixes", "load", "open_unchecked", "runtime_of"]
 
 Source = str | Path | np.ndarray[Any, Any] | Picture
 Results = list[dict[str, Any]]
@@ -41,7 +42,8 @@ def load(
         path: A file that edgecv exported.
         device: ``"cpu"`` or ``"cuda"``.
         threads: Threads within an operator; the default is the engine's.
-        check: Refuse an artifact whose bytes disagree with its digest.
+        check: Refuse an artifact whose bytes disagree with its digest; otherwise such a one runs once in a process
+            of its own, which it may end.
         score_threshold: Detection: in place of the baked one. Where the artifact has no input for it, only a
             higher one can be had.
         iou_threshold: Detection: in place of the baked one, where the artifact has an input for it.
@@ -53,10 +55,29 @@ def load(
         OptionError: ``threads`` is below 1, or a threshold cannot be changed in this artifact.
     """
     path = Path(path)
-    name, runtime = runtime_of(path)
-    document = runtime.read_metadata(path)
+    document = runtime_of(path)[1].read_metadata(path)
     if check:
         metadata.check_digest(path, document)
+    elif not metadata.is_intact(path, document):
+        from edgecv.trial import attempt
+
+        attempt(path, device)
+    return open_unchecked(
+        path, device=device, threads=threads, score_threshold=score_threshold, iou_threshold=iou_threshold
+    )
+
+
+def open_unchecked(
+    path: Path,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    score_threshold: float | None = None,
+    iou_threshold: float | None = None,
+) -> "Session":
+    """Open an artifact that was checked already, or that may end this process; see `load`."""
+    name, runtime = runtime_of(path)
+    document = runtime.read_metadata(path)
     session = Session(path, document, runtime.open(path, device=device, threads=threads), runtime_name=name)
     session.set_thresholds(score=score_threshold, iou=iou_threshold)
     return session
@@ -138,6 +159,11 @@ class Session:
     def runner(self) -> Runner:
         """The artifact as the engine opened it."""
         return self._runner
+
+    @property
+    def size(self) -> tuple[int | None, int | None]:
+        """``(height, width)`` of the input; None where the graph resizes."""
+        return self._input.shape[1], self._input.shape[2]
 
     @property
     def batch_size(self) -> int:
@@ -230,9 +256,11 @@ class Session:
 
         Raises:
             OptionError: The shape or type is another one.
+            ArtifactError: The engine fails, or the outputs are not those that the metadata say.
         """
         with self._turn:
-            outputs = self._runner.run({self._input.name: batch, **self._thresholds})
+            outputs = run_engine(self._runner, {self._input.name: batch, **self._thresholds})
+        _check_outputs(self.path, self.metadata, outputs)
         return {name: outputs[name] for name in self._outputs}
 
     def feed(self, pictures: Sequence[Picture]) -> np.ndarray[Any, Any]:
@@ -322,6 +350,27 @@ def _picture_input(path: Path, document: dict[str, Any], runner: Runner) -> _Pic
         f"{str(path)!r} takes {taken}, where its metadata say {document['input']}: "
         "edgecv needs one input of pictures. Export it again."
     )
+
+
+def _check_outputs(path: Path, document: dict[str, Any], outputs: Arrays) -> None:
+    """Refuse outputs that are not those of the metadata: what follows relies on their ranks and sides.
+
+    Raises:
+        ArtifactError: They are not.
+    """
+    for said in document["outputs"]:
+        array = outputs.get(said["name"])
+        if array is None:  # a converter has given it another name
+            continue
+        wanted = said["shape"]
+        fits = len(wanted) == array.ndim and all(
+            want in (None, side) for want, side in zip(wanted[1:], array.shape[1:], strict=True)
+        )
+        if not fits or array.dtype.name != said["dtype"]:
+            raise ArtifactError(
+                f"{str(path)!r} gives {said['name']!r} as {array.dtype.name} {list(array.shape)}, where its metadata "
+                f"say {said['dtype']} {wanted}. Export it again."
+            )
 
 
 def _output_names(document: dict[str, Any], runner: Runner) -> list[str]:

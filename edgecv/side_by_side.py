@@ -16,7 +16,7 @@ from edgecv.machine import cores
 from edgecv.pictures import Picture, read_picture
 from edgecv.results import Prediction
 from edgecv.runtimes.container import size_of
-from edgecv.session import Session, load, runtime_of
+from edgecv.session import Session, load, open_unchecked, runtime_of
 
 __all__ = ["Answer", "answer_all", "open_sessions"]
 
@@ -55,9 +55,13 @@ def open_sessions(
     if getattr(first.runner, "shareable", False):
         return [first] * count
     if size_of(path) * (count - 1) > _MOST_COPIED:
-        return [load(path, device=device, **{**settings, "check": False})]
-    others = [load(path, device=device, threads=threads, **{**settings, "check": False}) for _ in range(count - 1)]
+        return [open_unchecked(path, device=device, **_unchecked(settings))]
+    others = [open_unchecked(path, device=device, threads=threads, **_unchecked(settings)) for _ in range(count - 1)]
     return [first, *others]
+
+
+def _unchecked(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != "check"}
 
 
 def answer_all(sessions: Sequence[Session], sources: Sequence[str], *, top_k: int) -> Iterator[Answer]:

@@ -27,9 +27,11 @@ from edgecv.report import Check, Report
 from edgecv.resize import GraphResize
 from edgecv.runtime import Arrays, Runner, Runtime
 from edgecv.runtimes.container import damaged
+from edgecv.runtimes.feeds import run_engine
 from edgecv.segmentation import CHECKPOINT, SegmentationHead
 from edgecv.segmentation_proof import compare_segmentation
 from edgecv.session import runtime_of
+from edgecv.trial import attempt
 
 if TYPE_CHECKING:
     from edgecv.deployable import Deployable
@@ -136,6 +138,9 @@ def verify(
     damage = _damage(path, metadata, name)
     if damage is not None and (against is None or not go_on):
         return damage
+    if damage is not None:
+        for device in devices:
+            attempt(path, device)
     if against is None:
         from edgecv.recorded import verify_recorded
 
@@ -268,7 +273,7 @@ def run_batched(runner: Runner, feed: Array, batch: int) -> Arrays:
     count = len(feed)
     missing = -count % batch
     filled = np.concatenate([feed, feed[np.arange(missing) % count]]) if missing else feed
-    runs = [runner.run({name: filled[start : start + batch]}) for start in range(0, len(filled), batch)]
+    runs = [run_engine(runner, {name: filled[start : start + batch]}) for start in range(0, len(filled), batch)]
     return {output: np.concatenate([run[output] for run in runs])[:count] for output in runs[0]}
 
 

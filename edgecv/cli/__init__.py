@@ -17,6 +17,7 @@ from typing import Any, NoReturn, cast
 import click
 
 from edgecv.errors import EdgecvError
+from edgecv.printable import printable
 
 __all__ = ["cli", "main"]
 
@@ -152,7 +153,7 @@ def _errors_as_lines() -> Iterator[None]:
 def _fail(message: str, code: int) -> NoReturn:
     if os.environ.get("EDGECV_DEBUG") == "1":
         traceback.print_exc()
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    click.echo(f"Error: {printable(' '.join(message.split()))}", err=True)
     sys.exit(code)
 
 

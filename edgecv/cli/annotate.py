@@ -20,6 +20,7 @@ from edgecv.drawing import (
 )
 from edgecv.files import replace_whole
 from edgecv.pictures import Picture
+from edgecv.printable import short
 from edgecv.results import Prediction
 
 __all__ = ["Gallery", "annotate", "annotate_frame", "background_of", "numbered"]
@@ -149,6 +150,6 @@ def _font(image: Image.Image) -> Font:
 
 
 def _caption(result: dict[str, Any]) -> str:
-    name = result["label"] if result["label"] is not None else f"class {result['class']}"
+    name = short(str(result["label"])) if result["label"] is not None else f"class {result['class']}"
     there = f" ({result['objectness']:.2f})" if "objectness" in result else ""
     return f"{name} {result['score']:.2f}{there}" if "score" in result else f"{name}: {result['pixels']:,} pixels"

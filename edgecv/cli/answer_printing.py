@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from edgecv.cli.common import emit, emit_json, warn
+from edgecv.printable import short
 
 __all__ = ["JsonDocument", "print_json_line", "print_lines"]
 
@@ -69,4 +70,4 @@ def _brief(result: Answer) -> str:
 
 
 def _name(result: Answer) -> str:
-    return str(result["label"]) if result["label"] is not None else f"class {result['class']}"
+    return short(str(result["label"])) if result["label"] is not None else f"class {result['class']}"

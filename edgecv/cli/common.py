@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
+from edgecv.printable import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -88,7 +90,8 @@ def emit_json(document: Any) -> None:
 
 
 def emit(line: str) -> None:
-    """Print a line of results on stdout, at once."""
+    """Print a line of results on stdout, at once; what is no visible sign is replaced."""
+    line = printable(line)
     if _CONSOLES and sys.stdout.isatty():
         # Above the bar that is shown on the same terminal.
         _CONSOLES[-1].print(line, markup=False, highlight=False, soft_wrap=True)
@@ -97,7 +100,8 @@ def emit(line: str) -> None:
 
 
 def say(message: str) -> None:
-    """Tell the user something that is no result, on stderr."""
+    """Tell the user something that is no result, on stderr; what is no visible sign is replaced."""
+    message = printable(message)
     if _CONSOLES:
         # Above the bar that is shown; click would write behind it, on its line.
         _CONSOLES[-1].print(message, markup=False, highlight=False, soft_wrap=True)

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from edgecv.cli.common import emit_json, json_option, say
+from edgecv.cli.common import emit, emit_json, json_option, say
+from edgecv.printable import short
 
 __all__ = ["inspect"]
 
@@ -46,10 +47,10 @@ def _describe(artifact: Path) -> dict[str, Any]:
 
 def _print(document: dict[str, Any]) -> None:
     labels = document.get("labels") or []
-    some = ", ".join(map(str, labels[:3]))
+    some = ", ".join(short(str(label)) for label in labels[:3])
     verification = document.get("verification")
     rows = {
-        "model": f"{document['model']} ({document['task']})",
+        "model": f"{short(document['model'])} ({short(document['task'])})",
         "written by": f"edgecv {document['edgecv_version']}",
         "weights": str((document.get("weights") or {}).get("source", "unknown")),
         "input": _tensor(document["input"]),
@@ -66,7 +67,7 @@ def _print(document: dict[str, Any]) -> None:
         "digest": "agrees" if document["intact"] else "disagrees",
     }
     for name, value in rows.items():
-        click.echo(f"{name:<17} {value}")
+        emit(f"{name:<17} {value}")
 
 
 def _quantization(document: dict[str, Any]) -> dict[str, str]:

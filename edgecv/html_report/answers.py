@@ -12,17 +12,17 @@ from edgecv.nms import Nms
 from edgecv.observed import Run
 from edgecv.pictures import place
 from edgecv.preprocess import Fit
+from edgecv.printable import short
 from edgecv.results import Prediction, interpret
 from edgecv.runtime import Arrays
 from edgecv.verification import Head
 
-__all__ = ["MOST_CLASSES", "BothAnswers", "answer_both", "named", "short", "without_counterpart"]
+__all__ = ["MOST_CLASSES", "BothAnswers", "answer_both", "named", "without_counterpart"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Results = Sequence[dict[str, Any]]
 
 MOST_CLASSES = 5
-_LONGEST_LABEL = 80
 # Boxes that overlap more are the same object on both sides.
 _SAME_OBJECT = 0.5
 
@@ -76,12 +76,6 @@ def named(result: Mapping[str, Any]) -> str:
     if "output" in result:
         return str(result["output"])
     return short(str(result["label"])) if result["label"] is not None else f"class {result['class']}"
-
-
-def short(label: str) -> str:
-    """Return a label as a page shows it: control characters replaced, and no longer than a line."""
-    cut = label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in cut)
 
 
 def without_counterpart(own: Results, other: Results) -> list[bool]:

@@ -13,7 +13,6 @@ import numpy as np
 import edgecv
 from edgecv.comparison import TOLERANCES
 from edgecv.errors import OptionError
-from edgecv.html_report.answers import short
 from edgecv.html_report.charts import number, on_decades, readable
 from edgecv.html_report.elements import BINS_A_DECADE, FIRST, LAST, ElementErrors, element_errors
 from edgecv.html_report.findings import bisection_finding, budget_finding, gather_layers
@@ -31,6 +30,7 @@ from edgecv.html_report.page import (
 )
 from edgecv.html_report.shown import MOST_BYTES, show_pictures
 from edgecv.observed import Run
+from edgecv.printable import short
 from edgecv.report import Check, Report
 from edgecv.timing import Timing
 from edgecv.verification import Head

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from edgecv.errors import ArtifactError
 
 __all__ = [
+    "MOST_BYTES",
     "Buffer",
     "artifact_files",
     "damaged",
@@ -23,6 +24,9 @@ __all__ = [
 ]
 
 Buffer = bytes | mmap.mmap
+
+# Of metadata; a damaged or made-up file must not fill the memory.
+MOST_BYTES = 1 << 26
 
 
 def unreadable(path: Path, form: str, problem: object) -> ArtifactError:

@@ -1,12 +1,12 @@
-"""What an artifact takes, checked before an engine sees it."""
+"""What an artifact takes, checked before an engine sees it, and what an engine says to it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgecv.errors import OptionError
-from edgecv.runtime import TensorInfo
+from edgecv.errors import ArtifactError, EdgecvError, OptionError, one_line
+from edgecv.runtime import Arrays, Runner, TensorInfo
 
-__all__ = ["check_feeds", "check_threads", "describe"]
+__all__ = ["check_feeds", "check_threads", "describe", "run_engine"]
 
 
 def check_feeds(feeds: Mapping[str, Any], inputs: Sequence[TensorInfo], optional: Sequence[TensorInfo] = ()) -> None:
@@ -45,6 +45,23 @@ def check_threads(threads: int | None) -> None:
     """
     if threads is not None and threads < 1:
         raise OptionError(f"threads must be at least 1, got {threads}.")
+
+
+def run_engine(runner: Runner, feeds: Mapping[str, Any]) -> Arrays:
+    """Run an opened artifact; what its engine raises becomes one line.
+
+    Raises:
+        ArtifactError: The engine fails.
+        EdgecvError: What else `Runner.run` raises.
+    """
+    try:
+        return runner.run(feeds)
+    except EdgecvError:
+        raise
+    except Exception as error:  # engines have types of their own, or none
+        raise ArtifactError(
+            f"The engine fails on the artifact: {one_line(error)}. Export it again, or free some memory."
+        ) from error
 
 
 def describe(info: TensorInfo) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecv import metadata
-from edgecv.runtimes.container import damaged, no_metadata, readable
+from edgecv.runtimes.container import MOST_BYTES, damaged, no_metadata, readable
 
 __all__ = ["METADATA_FILE", "is_artifact_folder", "read_folder_metadata", "write_folder_metadata"]
 
@@ -29,7 +29,9 @@ def read_folder_metadata(path: Path) -> dict[str, Any]:
     if not is_artifact_folder(path):
         raise no_metadata(path)
     with readable(path / METADATA_FILE) as file:
-        content = file.read()
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise damaged(path, f"{METADATA_FILE} is too large")
     try:
         return metadata.load(content.decode(), path)
     except UnicodeDecodeError as error:

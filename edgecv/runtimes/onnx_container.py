@@ -14,9 +14,16 @@ from typing import Any
 
 from edgecv import metadata
 from edgecv.protobuf import Field, WireError, encode_field, fields, text
-from edgecv.runtimes.container import Buffer, mapped, no_metadata, unreadable
+from edgecv.runtimes.container import MOST_BYTES, Buffer, mapped, no_metadata, unreadable
 
-__all__ = ["count_operators", "custom_operators", "exposing", "read_metadata", "write_metadata"]
+__all__ = [
+    "check_self_contained",
+    "count_operators",
+    "custom_operators",
+    "exposing",
+    "read_metadata",
+    "write_metadata",
+]
 
 _KEY = "edgecv"
 _MODEL_GRAPH, _MODEL_PROPERTIES, _MODEL_FUNCTIONS = 7, 14, 25
@@ -27,6 +34,8 @@ _ATTRIBUTE_GRAPHS = (6, 11)
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 _MAX_DEPTH = 32
+# Under this key a tensor names the file that its values are in.
+_LOCATION = encode_field(1, b"location")
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -37,7 +46,10 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """
     with mapped(path) as data:
         try:
-            texts = [text(data, value) for _, value in _entries(data) if value is not None]
+            values = [value for _, value in _entries(data) if value is not None]
+            if any(value.end - value.begin > MOST_BYTES for value in values):
+                raise WireError("its metadata are too large")
+            texts = [text(data, value) for value in values[-1:]]
         except WireError as error:
             raise unreadable(path, "ONNX", error) from error
     if not texts:
@@ -80,6 +92,18 @@ def custom_operators(path: Path) -> list[str]:
         ArtifactError: The file cannot be parsed.
     """
     return sorted({_qualified(*operator) for operator in _operators(path) if operator[0] not in _DEFAULT_DOMAINS})
+
+
+def check_self_contained(path: Path) -> None:
+    """Refuse a file whose weights lie in others: an artifact is one file, and the name may lead anywhere.
+
+    Raises:
+        ArtifactError: It is such a file.
+    """
+    with mapped(path) as data:
+        # The name of the key is no proof, but nobody needs these bytes for anything else.
+        if data.find(_LOCATION) >= 0:
+            raise unreadable(path, "ONNX", "it has weights in other files")
 
 
 def exposing(path: Path, names: Sequence[str]) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from edgecv.errors import DeviceError, MissingExtraError
 from edgecv.runtime import Arrays, NodeTime, TensorInfo
 from edgecv.runtimes import onnx_container, onnx_scales
-from edgecv.runtimes.container import mapped, one_line, unreadable
+from edgecv.runtimes.container import one_line, unreadable
 from edgecv.runtimes.feeds import check_feeds, check_threads
 
 __all__ = ["OnnxRuntime"]
@@ -20,7 +20,8 @@ __all__ = ["OnnxRuntime"]
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 _GPU_REMEDY = "Run: pip uninstall -y onnxruntime && pip install 'edgecv[onnx-gpu]'"
-_ERRORS_ONLY = 3
+# What goes wrong is raised, too, and told in one line.
+_FATAL_ONLY = 4
 
 
 class OnnxRuntime:
@@ -77,8 +78,8 @@ class OnnxRuntime:
         check_threads(threads)
         if device not in ("cpu", "cuda"):
             raise DeviceError(f"ONNX Runtime has no device {device!r} in edgecv. Use cpu or cuda.")
-        with mapped(path):  # says why, where the engine would only say that it failed
-            engine = _engine()
+        onnx_container.check_self_contained(path)  # says why, where the engine would only say that it failed
+        engine = _engine()
         if device == "cuda" and _CUDA not in engine.get_available_providers():
             raise DeviceError(f"Device 'cuda' is not in the installed ONNX Runtime. {_GPU_REMEDY}")
         try:
@@ -281,7 +282,7 @@ def _engine() -> Any:
         import onnxruntime
     except ImportError as error:
         raise MissingExtraError("Opening .onnx files", f"a working onnxruntime ({one_line(error)})", "onnx") from error
-    onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
+    onnxruntime.set_default_logger_severity(_FATAL_ONLY)
     return onnxruntime
 
 
@@ -290,7 +291,7 @@ def _options(engine: Any, threads: int | None, profile: Path | None = None) -> A
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     # Threads that spin between two pictures cost power on a device and disturb whatever runs beside them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")

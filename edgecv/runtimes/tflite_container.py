@@ -21,7 +21,7 @@ from typing import Any
 
 from edgecv import metadata
 from edgecv.flatbuffer import FlatbufferError, Table, root, with_integers
-from edgecv.runtimes.container import Buffer, mapped, no_metadata, unreadable
+from edgecv.runtimes.container import MOST_BYTES, Buffer, mapped, no_metadata, unreadable
 from edgecv.tflite_operators import CUSTOM, operator_name
 
 __all__ = [
@@ -49,7 +49,6 @@ _TENSOR_NAME, _TENSOR_INDEX = 0, 1
 
 _DOCUMENT, _LABELS = "edgecv.json", "labels.txt"
 _GUARD = "digest_guard"
-_MAX_DOCUMENT = 1 << 26
 _END = b"PK\x05\x06"
 _END_SIZE = 22
 
@@ -65,9 +64,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise no_metadata(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(_DOCUMENT).file_size > _MAX_DOCUMENT:
-                raise zipfile.BadZipFile(f"{_DOCUMENT} is too large")
-            text = archive.read(_DOCUMENT).decode()
+            text = archive.read(_sound(archive)).decode()
     except KeyError as error:
         raise no_metadata(path) from error
     except Exception as error:  # zipfile raises a dozen types on damaged bytes
@@ -172,6 +169,23 @@ def exposing(path: Path, names: Sequence[str]) -> tuple[bytes, dict[str, int]]:
 
 def _tensors(table: Table, field: int) -> list[tuple[str, int]]:
     return [(each.text(_TENSOR_NAME), each.integer(_TENSOR_INDEX, "I")) for each in table.tables(field)]
+
+
+def _sound(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    """Return the entry of the metadata, whose size is bounded before it is read.
+
+    Raises:
+        KeyError: There is none.
+        BadZipFile: There are several, it is too large, or of a method that unpacks as much as it likes.
+    """
+    found = archive.getinfo(_DOCUMENT)
+    if archive.namelist().count(_DOCUMENT) > 1:
+        raise zipfile.BadZipFile(f"{_DOCUMENT} is there more than once")
+    if found.file_size > MOST_BYTES:
+        raise zipfile.BadZipFile(f"{_DOCUMENT} is too large")
+    if found.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise zipfile.BadZipFile(f"{_DOCUMENT} is compressed by the method {found.compress_type}")
+    return found
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

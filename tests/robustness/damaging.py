@@ -8,7 +8,8 @@ from typing import Any
 
 __all__ = ["KINDS", "Case", "cases", "damage"]
 
-KINDS = ("truncate", "flip", "flip_many", "swap", "drop", "double", "blank", "noise")
+KINDS = ("truncate", "flip", "word", "flip_many", "swap", "drop", "double", "blank", "noise")
+_WORDS = (0, 1, 2, 3, 100, 0x7FFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,9 @@ def _damaged(content: bytes, kind: str, chance: random.Random) -> bytes:
     before, behind = content[:begin], content[begin + length :]
     if kind == "truncate":
         return before
+    if kind == "word":
+        begin = begin // 4 * 4
+        return content[:begin] + chance.choice(_WORDS).to_bytes(4, "little") + content[begin + 4 :]
     if kind in ("flip", "flip_many"):
         changed = bytearray(content)
         changed[begin] ^= 1 << chance.randrange(8)
