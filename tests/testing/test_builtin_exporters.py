@@ -13,8 +13,8 @@ from edgecv.testing import CHECKS, conformance
 # What looks at the classifier alone, in this process: the others are below, slow.
 QUICK = (
     "loads", "describes-itself", "imports-cheaply", "runtime", "options-described", "wrong-options",
-    "answers-classifier", "answers-segmenter", "answers-black-and-white", "at-its-name", "metadata-inside",
-    "labels-inside", "digest", "metadata-replaced", "opened-by-its-runtime", "engine-not-needed", "damaged-files",
+    "answers-classifier", "answers-top-k", "answers-segmenter", "answers-black-and-white", "at-its-name",
+    "metadata-inside", "labels-inside", "digest", "metadata-replaced", "opened-by-its-runtime", "engine-not-needed", "damaged-files",
     "unknown-device", "threads", "wrong-feeds", "own-arrays", "missing-folder",
 )  # fmt: skip
 
