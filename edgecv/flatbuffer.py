@@ -72,6 +72,25 @@ class Table:
             raise FlatbufferError(f"the vector at byte {position} runs over the end")
         return list(struct.unpack_from(f"<{length}i", self.data, position + 4))
 
+    def floats(self, field: int) -> list[float]:
+        """Return a vector of 32-bit floats, empty where absent."""
+        length, position = self.length(field), self._target(field)
+        if position is None:
+            return []
+        if position + 4 + 4 * length > len(self.data):
+            raise FlatbufferError(f"the vector at byte {position} runs over the end")
+        return list(struct.unpack_from(f"<{length}f", self.data, position + 4))
+
+    def length(self, field: int) -> int:
+        """Return how many elements a vector field has, 0 where absent."""
+        position = self._target(field)
+        return 0 if position is None else _unpack(self.data, position, "I")
+
+    def table(self, field: int) -> "Table | None":
+        """Return the table of a field, None where absent."""
+        position = self._target(field)
+        return None if position is None else Table(self.data, position)
+
     def _field(self, field: int) -> int | None:
         """Return where a field's value is; the table begins with the distance back to its list of fields."""
         listing = self.position - _unpack(self.data, self.position, "i")

@@ -25,13 +25,14 @@ _ORDER = (
     "checkpoints", "layers",
 )  # fmt: skip
 _REQUIRED = ("edgecv_version", "model", "task", "input", "outputs", "preprocess")
+_OBJECTS = (
+    "weights", "input", "preprocess", "postprocess", "graph_resize", "settings", "versions", "quantization",
+    "verification", "layers",
+)  # fmt: skip
 _KINDS: Mapping[str, tuple[type, str]] = {
-    **dict.fromkeys(("model", "task", "precision"), (str, "a text")),
+    **dict.fromkeys(("edgecv_version", "model", "task", "precision"), (str, "a text")),
     **dict.fromkeys(("labels", "outputs", "checkpoints"), (list, "a list")),
-    **dict.fromkeys(
-        ("input", "preprocess", "postprocess", "graph_resize", "settings", "versions", "verification"),
-        (dict, "an object"),
-    ),
+    **dict.fromkeys(_OBJECTS, (dict, "an object")),
 }
 _HEX = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 22
@@ -96,6 +97,8 @@ def _problem(document: Mapping[str, Any]) -> str:
             return f"{key!r} must have name, shape and dtype"
     if math.prod(side or 1 for side in document["input"]["shape"]) > _MOST_VALUES:
         return "'input' is too large"
+    if not all(isinstance(name, str) for name in document.get("checkpoints") or ()):
+        return "'checkpoints' must be texts"
     resize = document.get("graph_resize")
     if resize and not all(_is_side(resize.get(side)) for side in ("height", "width")):
         return "'graph_resize' must have height and width"

@@ -5,10 +5,9 @@ every device. The answers are the original's. Those of an int8 artifact are its 
 was held against the original's: how they are compared stands at the top of `kernel_proof.py`.
 """
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ import numpy as np
 
 from edgecv.comparison import Comparison
 from edgecv.detection import DETECTIONS
-from edgecv.errors import ArtifactError, OptionError
+from edgecv.errors import ArtifactError
 from edgecv.kernel_proof import KERNEL_TOLERANCE, compare_kernels, scales_of
 from edgecv.observed import Observer
 from edgecv.original import Pictures, picture_size
@@ -26,7 +25,7 @@ from edgecv.preprocess import Preprocess
 from edgecv.recorded_values import read_values, stored_values
 from edgecv.report import Report
 from edgecv.runtime import Arrays, Runner, Runtime
-from edgecv.runtimes.container import damaged
+from edgecv.runtimes.container import damaged, making_sense
 from edgecv.verification import (
     Head,
     compare_outputs,
@@ -127,7 +126,13 @@ def verify_recorded(
     if tolerance is not None:
         recorded = replace(recorded, tolerance=tolerance)
     inside = metadata.get("checkpoints") or ()
-    return merge([_check(open_quietly(runtime, path, device, inside), name, recorded, observe) for device in devices])
+    reports = []
+    for device in devices:
+        runner = open_quietly(runtime, path, device, inside)
+        given = run_batched(runner, recorded.feed, recorded.batch)
+        with making_sense(path, "its recorded cases"):
+            reports.append(_check(runner, name, recorded, given, observe))
+    return merge(reports)
 
 
 def recorded_pictures(path: Path, metadata: Mapping[str, Any]) -> Pictures:
@@ -184,7 +189,7 @@ def _cases(path: Path, metadata: Mapping[str, Any]) -> list[Any]:
 
 
 def _remade(path: Path, metadata: Mapping[str, Any], cases: Sequence[Any]) -> Pictures:
-    with _reading(path):
+    with making_sense(path, "its recorded cases"):
         names = [str(case["picture"]) for case in cases]
         other = [name for name in names if not name.startswith(_KIND)]
         shape = metadata["input"]["shape"]
@@ -199,17 +204,6 @@ def _remade(path: Path, metadata: Mapping[str, Any], cases: Sequence[Any]) -> Pi
         f"{str(path)!r} records a case of {other[0]!r}, which this edgecv cannot make. "
         "Export it again, or give --against MODEL."
     )
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn what reading recorded cases of any form may raise into the error of damaged metadata."""
-    try:
-        yield
-    except OptionError as error:
-        raise damaged(path, error) from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise damaged(path, f"its recorded cases make no sense ({type(error).__name__}: {error})") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +234,7 @@ class _Recorded:
 def _read(path: Path, metadata: Mapping[str, Any], cases: Sequence[Any]) -> _Recorded:
     pictures = _remade(path, metadata, cases)
     feed = pictures.values
-    with _reading(path):
+    with making_sense(path, "its recorded cases"):
         if metadata["input"]["dtype"] == "float32":
             feed = Preprocess.from_json(metadata["preprocess"]).apply(feed.astype(np.float32), np)
         answers, steps = read_values(cases)
@@ -268,9 +262,8 @@ def _wanted(metadata: Mapping[str, Any], *, own: bool) -> list[str]:
     return [*outputs, *(metadata.get("checkpoints") or ())]
 
 
-def _check(runner: Runner, name: str, recorded: _Recorded, observe: Observer | None) -> Report:
+def _check(runner: Runner, name: str, recorded: _Recorded, given: Arrays, observe: Observer | None) -> Report:
     pictures, batch, tolerance = recorded.pictures, recorded.batch, recorded.tolerance
-    given = run_batched(runner, recorded.feed, batch)
     # Of the original's top-k all classes are recorded, of which the artifact gives the best.
     top_k = recorded.head.top_k is not None and not recorded.scales
     lacking = [output for output in (("scores", "classes") if top_k else recorded.answers) if output not in given]

@@ -17,7 +17,7 @@ from edgecv.pictures import Picture, Placement, fit_picture, picture_of_array, p
 from edgecv.preprocess import Fit, Preprocess
 from edgecv.results import Prediction, interpret
 from edgecv.runtime import Arrays, Runner, Runtime
-from edgecv.runtimes.container import damaged
+from edgecv.runtimes.container import making_sense
 from edgecv.runtimes.feeds import run_engine
 from edgecv.runtimes.folder import METADATA_FILE, is_artifact_folder
 
@@ -135,10 +135,12 @@ class Session:
         self.runtime = runtime_name
         self._runner = runner
         self._turn = contextlib.nullcontext() if getattr(runner, "shareable", False) else threading.Lock()
-        self._preprocess = _preprocess(path, document)
+        with making_sense(path, "its metadata"):
+            self._preprocess = Preprocess.from_json(document["preprocess"])
+            # By these an artifact that gives every anchor is suppressed on the host.
+            self._baked = self._nms = Nms.from_json((document.get("postprocess") or {}).get("nms") or {})
         # Where the graph resizes, pictures go in as they are.
         self._fit = Fit() if document.get("graph_resize") else self._preprocess.fit
-        self._baked = self._nms = _settings(path, document)
         self._input = _picture_input(path, document, runner)
         self._outputs = _output_names(document, runner)
         self._labels = [str(label) for label in document.get("labels") or ()]
@@ -320,21 +322,6 @@ def _picture(source: Source) -> Picture:
     if isinstance(source, str | Path):
         return read_picture(source)
     raise PictureError(f"A {type(source).__name__} is no picture. Give a file or a uint8 array.")
-
-
-def _preprocess(path: Path, document: dict[str, Any]) -> Preprocess:
-    try:
-        return Preprocess.from_json(document["preprocess"])
-    except (OptionError, TypeError) as error:
-        raise damaged(path, error) from error
-
-
-def _settings(path: Path, document: dict[str, Any]) -> Nms:
-    """Return the settings by which an artifact that gives every anchor is suppressed on the host."""
-    try:
-        return Nms.from_json((document.get("postprocess") or {}).get("nms") or {})
-    except (OptionError, TypeError) as error:
-        raise damaged(path, error) from error
 
 
 def _picture_input(path: Path, document: dict[str, Any], runner: Runner) -> _PictureInput:

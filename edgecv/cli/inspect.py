@@ -20,7 +20,12 @@ def inspect(artifact: Path, as_json: bool) -> None:
     if as_json:
         emit_json(document)
     else:
-        _print(document)
+        from edgecv.runtimes.container import making_sense
+
+        with making_sense(artifact, "its metadata"):
+            rows = _rows(document)
+        for name, value in rows.items():
+            emit(f"{name:<17} {value}")
     if not document["intact"]:
         say(f"Error: {str(artifact)!r} is damaged: its digest disagrees. Export it again.")
         raise click.exceptions.Exit(1)
@@ -45,11 +50,12 @@ def _describe(artifact: Path) -> dict[str, Any]:
     return {**document, "ops": operators, "custom_ops": custom, "bytes": size, "intact": intact}
 
 
-def _print(document: dict[str, Any]) -> None:
+def _rows(document: dict[str, Any]) -> dict[str, str]:
+    """Return what people read, line by line."""
     labels = document.get("labels") or []
     some = ", ".join(short(str(label)) for label in labels[:3])
     verification = document.get("verification")
-    rows = {
+    return {
         "model": f"{short(document['model'])} ({short(document['task'])})",
         "written by": f"edgecv {document['edgecv_version']}",
         "weights": str((document.get("weights") or {}).get("source", "unknown")),
@@ -66,8 +72,6 @@ def _print(document: dict[str, Any]) -> None:
         "size": f"{document['bytes']:,} bytes",
         "digest": "agrees" if document["intact"] else "disagrees",
     }
-    for name, value in rows.items():
-        emit(f"{name:<17} {value}")
 
 
 def _quantization(document: dict[str, Any]) -> dict[str, str]:

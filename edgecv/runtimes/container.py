@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from edgecv.errors import ArtifactError
+from edgecv.errors import ArtifactError, OptionError
 
 __all__ = [
     "MOST_BYTES",
     "Buffer",
     "artifact_files",
     "damaged",
+    "is_unicode",
+    "making_sense",
     "mapped",
     "no_metadata",
     "one_line",
@@ -44,6 +46,34 @@ def no_metadata(path: Path) -> ArtifactError:
 def damaged(path: Path, problem: object) -> ArtifactError:
     """Return the error of a file whose edgecv metadata make no sense."""
     return ArtifactError(f"{str(path)!r} has damaged edgecv metadata: {one_line(problem)}. Export it again.")
+
+
+@contextlib.contextmanager
+def making_sense(path: Path, what: str) -> Iterator[None]:
+    """Turn what reading metadata of any form may raise into the error of damaged metadata.
+
+    Args:
+        path: The artifact.
+        what: What is read of them.
+
+    Raises:
+        ArtifactError: They make no sense.
+    """
+    try:
+        yield
+    except OptionError as error:
+        raise damaged(path, error) from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise damaged(path, f"{what} make no sense ({type(error).__name__}: {str(error)[:200]})") from error
+
+
+def is_unicode(path: Path) -> bool:
+    """Say whether a path is UTF-8 text; a file system takes any bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def one_line(problem: object) -> str:

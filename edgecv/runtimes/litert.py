@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from edgecv.errors import ArtifactError, DeviceError, MissingExtraError
 from edgecv.runtime import Arrays, NodeTime, TensorInfo
-from edgecv.runtimes import tflite_container
-from edgecv.runtimes.container import one_line, unreadable
+from edgecv.runtimes import tflite_check, tflite_container
+from edgecv.runtimes.container import is_unicode, one_line, unreadable
 from edgecv.runtimes.feeds import check_feeds, check_threads
 
 __all__ = ["LiteRtRuntime"]
@@ -72,10 +72,13 @@ class LiteRtRuntime:
                 f"{str(path)!r} needs operators that LiteRT has not: {', '.join(custom)}. "
                 "Export it with builtin operators only."
             )
+        tflite_check.check_model(path)
         engine = _engine()
         # Exposed as outputs, they are computed by the kernels that compute them otherwise; keeping all tensors,
         # as the engine offers, would turn its delegate off.
         content, exposed = tflite_container.exposing(path, expose) if expose else (None, {})
+        if content is None and not is_unicode(path):  # the engine takes names in UTF-8 alone
+            content = path.read_bytes()
         options: dict[str, Any] = {"model_path": str(path)} if content is None else {"model_content": content}
         if not delegate:
             options["experimental_op_resolver_type"] = engine.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES

@@ -114,6 +114,9 @@ def exposing(path: Path, names: Sequence[str]) -> bytes:
     Raises:
         ArtifactError: The file cannot be read.
     """
+    if not names:
+        with mapped(path) as data:
+            return bytes(data)
     outputs = b"".join(encode_field(_GRAPH_OUTPUT, encode_field(_VALUE_NAME, name.encode())) for name in names)
     with mapped(path) as data:
         return bytes(data) + encode_field(_MODEL_GRAPH, outputs)

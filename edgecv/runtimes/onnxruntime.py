@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from edgecv.errors import DeviceError, MissingExtraError
 from edgecv.runtime import Arrays, NodeTime, TensorInfo
 from edgecv.runtimes import onnx_container, onnx_scales
-from edgecv.runtimes.container import one_line, unreadable
+from edgecv.runtimes.container import is_unicode, one_line, unreadable
 from edgecv.runtimes.feeds import check_feeds, check_threads
 
 __all__ = ["OnnxRuntime"]
@@ -85,7 +85,8 @@ class OnnxRuntime:
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 session = engine.InferenceSession(
-                    onnx_container.exposing(path, expose) if expose else str(path),
+                    # The engine takes names in UTF-8 alone.
+                    str(path) if is_unicode(path) and not expose else onnx_container.exposing(path, expose),
                     _options(engine, threads, profile),
                     providers=_providers(engine, device, tf32),
                 )

@@ -90,7 +90,7 @@ def write_metadata(path: Path, document: Mapping[str, Any]) -> None:
         # Opened behind the FlatBuffer, the zip counts its offsets from the beginning of the file.
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             if labels:
-                archive.writestr(_entry(_LABELS), "".join(f"{label}\n" for label in labels))
+                archive.writestr(_entry(_LABELS), "".join(f"{label}\n" for label in labels).encode(errors="replace"))
             archive.writestr(_entry(_DOCUMENT), with_guard(metadata.dump(document)))
 
 
