@@ -3,8 +3,8 @@
 A field is an option where its type is bool, int, float, str, a Literal of texts, one of these or None, or a tuple of
 them; its text for people is ``field(metadata={"help": "…"})``. Other fields are for Python alone.
 
-``metadata={"example": value}`` gives the conformance kit (`edgecv.testing`) a value to try, which other bytes have to show;
-None says that they cannot. Without it a bool is flipped, and all choices are tried.
+``metadata={"example": value}`` gives the conformance kit (`edgecv.testing`) a value to try, which other bytes have to
+show; None says that they cannot. Without it a bool is flipped, and all choices are tried.
 """
 
 import dataclasses

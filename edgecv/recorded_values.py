@@ -98,7 +98,7 @@ def _read(case: Mapping[str, Any]) -> Array:
 
 
 def _number(name: Any) -> "np.dtype[Any]":
-    kind = np.dtype(name)
+    kind: np.dtype[Any] = np.dtype(name)
     if kind.kind not in "biuf" or kind.itemsize > 8:
         raise ValueError(f"values are of type {kind.name}")
     return kind

@@ -15,7 +15,7 @@ from edgecv.original import gather_pictures, original_answers
 
 
 @keras.saving.register_keras_serializable("test_original")
-class OneRow(keras.layers.Layer):
+class OneRow(keras.layers.Layer):  # type: ignore[misc]
     """Is written for a batch of one."""
 
     def call(self, x: Any) -> Any:

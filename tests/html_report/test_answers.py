@@ -1,6 +1,7 @@
 """Labels as a report shows them."""
 
-from edgecv.html_report.answers import named, short
+from edgecv.html_report.answers import named
+from edgecv.printable import short
 
 
 def test_a_label_is_cut_to_a_line() -> None:

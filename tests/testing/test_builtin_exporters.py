@@ -14,8 +14,8 @@ from edgecv.testing import CHECKS, conformance
 QUICK = (
     "loads", "describes-itself", "imports-cheaply", "runtime", "options-described", "wrong-options",
     "answers-classifier", "answers-top-k", "answers-segmenter", "answers-black-and-white", "at-its-name",
-    "metadata-inside", "labels-inside", "digest", "metadata-replaced", "opened-by-its-runtime", "engine-not-needed", "damaged-files",
-    "unknown-device", "threads", "wrong-feeds", "own-arrays", "missing-folder",
+    "metadata-inside", "labels-inside", "digest", "metadata-replaced", "opened-by-its-runtime", "engine-not-needed",
+    "damaged-files", "unknown-device", "threads", "wrong-feeds", "own-arrays", "missing-folder",
 )  # fmt: skip
 
 test_onnx_keeps_the_contract = conformance("onnx", only=QUICK)
