@@ -69,10 +69,13 @@ def test_list_shows_why_and_the_others_stay(tmp_path: Path) -> None:
 def test_doctor_says_so(tmp_path: Path) -> None:
     document = run(tmp_path, 1, "doctor")  # two runtimes cannot even be loaded
     (sad,) = [each for each in document["exporters"] if each["name"] == "sad"]
-    assert sad == {"name": "sad", "available": False, "reason": f"Sad fails with RuntimeError: boom. {_REMEDY}"}
+    origin = {"distribution": "edgecv-sad", "version": "1.0", "api_version": 1}
+    reason = f"Sad fails with RuntimeError: boom. {_REMEDY}"
+    assert sad == {"name": "sad", **origin, "available": False, "reason": reason}
     (grim,) = [each for each in document["runtimes"] if each["name"] == "grim"]
     assert grim == {
         "name": "grim",
+        **origin,
         "available": False,
         "reason": f"Grim fails with OSError: no bus. {_REMEDY}",
         "devices": [],

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from edgecv.cli.common import emit_json, json_option
+from edgecv.cli.common import emit, emit_json, json_option
 
 __all__ = ["doctor"]
 
@@ -15,6 +15,7 @@ __all__ = ["doctor"]
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Say what is installed, what clashes, which devices work, and what to do.
 
+    Each engine runs a tiny graph. What is printed can be pasted into a bug report: it names neither folders nor users.
     The exit is 1 where something is broken; what is only missing is no fault.
     """
     from edgecv.doctor import examine
@@ -30,18 +31,64 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 
 def _print(document: dict[str, Any]) -> None:
-    click.echo(f"Python {document['python']} on {document['platform']}")
+    emit(f"Python {document['python']} on {document['platform']}")
+    for line in (*_machine(document["machine"]), *_surroundings(document["surroundings"])):
+        emit(f"  {line}")
+    emit("Packages")
     for name, version in document["packages"].items():
         if version is not None:
-            click.echo(f"  {name} {version}")
+            emit(f"  {name} {version}")
+    emit("Extras")
+    for name, extra in document["extras"].items():
+        emit(f"  {name}: {'there' if extra['installed'] else 'lacks ' + ', '.join(extra['missing'])}")
+    _section("Plugins", [_plugin(plugin) for plugin in document["plugins"]])
     for kind in ("runtimes", "exporters"):
-        click.echo(kind.capitalize())
+        emit(kind.capitalize())
         for plugin in document[kind]:
-            click.echo(f"  {plugin['name']}: {_state(plugin)}")
+            emit(f"  {plugin['name']}{_origin(plugin)}: {_state(plugin)}")
     _section("Problems", document["problems"])
     _section("What to do", document["advice"])
     if document["healthy"]:
-        click.echo("Nothing is broken.")
+        emit("Nothing is broken.")
+
+
+def _machine(machine: dict[str, Any]) -> list[str]:
+    sets = machine["instruction_sets"]
+    memory, free = machine["memory_mb"], machine["memory_available_mb"]
+    lines = [
+        machine["distribution"],
+        f"{machine['architecture']}, {machine['bits']} bits: {machine['processor']}, {machine['cores']} cores",
+        f"instruction sets: {', '.join(sets) or 'none of those that matter'}" if sets is not None else None,
+        f"memory: {memory:,} MB, {free:,} MB available" if memory and free else None,
+    ]
+    return [line for line in lines if line]
+
+
+def _surroundings(found: dict[str, Any]) -> list[str]:
+    cameras = [
+        f"{each['source']} {each['name']}{'' if each['readable'] else ' (may not be opened)'}"
+        for each in found["cameras"]
+    ]
+    encodings = ", ".join(f"{name} {value}" for name, value in found["encodings"].items())
+    closed = [name for name, writable in found["writable"].items() if not writable]
+    variables = [f"{name}={value}" for name, value in found["variables"].items()]
+    return [
+        f"cameras: {', '.join(cameras) or 'none'}",
+        f"locale {found['locale']}; encodings: {encodings}",
+        f"folders that cannot be written: {', '.join(closed) or 'none'}",
+        *([f"variables: {', '.join(variables)}"] if variables else []),
+    ]
+
+
+def _plugin(plugin: dict[str, Any]) -> str:
+    offers = "; ".join(f"{kind} {', '.join(names)}" for kind, names in plugin["offers"].items())
+    return f"{plugin['name']} {plugin['version']}: {offers}"
+
+
+def _origin(plugin: dict[str, Any]) -> str:
+    if plugin["distribution"] in (None, "edgecv"):
+        return ""
+    return f" ({plugin['distribution']} {plugin['version']}, api_version {plugin['api_version']})"
 
 
 def _state(plugin: dict[str, Any]) -> str:
@@ -53,6 +100,6 @@ def _state(plugin: dict[str, Any]) -> str:
 
 def _section(title: str, lines: list[str]) -> None:
     if lines:
-        click.echo(title)
+        emit(title)
     for line in lines:
-        click.echo(f"  {line}")
+        emit(f"  {line}")

@@ -89,14 +89,22 @@ class LiteRtRuntime:
             raise unreadable(path, "TFLite", error) from error
 
     def probe(self, device: str) -> str | None:
-        """Import the engine; say why that fails, None where it works."""
+        """Run a tiny graph; say why that fails, None where it runs."""
         if device != "cpu":
             return f"LiteRT has no device {device!r} in edgecv"
         try:
-            _engine()
+            import numpy as np
+
+            from edgecv.runtimes.litert_probe import ABSOLUTE
+
+            interpreter = _engine().Interpreter(model_content=ABSOLUTE)
+            interpreter.allocate_tensors()
+            interpreter.set_tensor(0, np.array([-2], np.float32))
+            interpreter.invoke()
+            answer = float(interpreter.get_tensor(1)[0])
+            return None if answer == 2 else f"it says that |-2| is {answer}"
         except Exception as error:  # whatever it is, it is the answer
             return one_line(error)
-        return None
 
     def read_metadata(self, path: Path) -> dict[str, Any]:
         """Read the edgecv metadata without the engine.
