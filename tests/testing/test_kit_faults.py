@@ -40,6 +40,7 @@ def planted(fault: Any, name: str, plugins: Any, folder: Path, monkeypatch: pyte
             assert old in text, f"{fault.name}: the template has no {old!r}"
             text = text.replace(old, new)
         path.write_text(text)
+    monkeypatch.chdir(folder)  # where some of them leave what they should not
     plugins.install_folder(folder / name, monkeypatch)
     (folder / "bench").mkdir()
     bench = Bench(name, folder / "bench")
