@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+import edgecv
 from edgecv import registry
+from edgecv.cli import cli
+from edgecv.errors import ArtifactError
 
 SAMPLES = Path(__file__).parents[1] / "golden" / "robustness"
 PICTURE = SAMPLES / "picture.png"
@@ -48,6 +52,10 @@ def test_the_undamaged_ones_pass(worker: Any) -> None:
             assert (outcome.code, outcome.err) == (0, "")
 
 
+def files_of(path: Path) -> list[str]:
+    return [each.name for each in (SAMPLES / path.name).iterdir()] if path.is_dir() else [""]
+
+
 def run_all(worker: Any, folder: Path, count: int, first: int) -> None:
     ended: Counter[str] = Counter()
     for case in damaging.cases(NAMES, count, first=first):
@@ -56,7 +64,9 @@ def run_all(worker: Any, folder: Path, count: int, first: int) -> None:
         path = damaging.damage(case, SAMPLES, place)
         for command, *rest in (["inspect"], ["verify"], ["predict", PICTURE]):
             outcome = worker.run(command, path, *rest)
-            same = path.is_file() and path.read_bytes() == (SAMPLES / path.name).read_bytes()
+            same = all(
+                (path / each).read_bytes() == (SAMPLES / path.name / each).read_bytes() for each in files_of(path)
+            )
             wanted = (0,) if same else (2,) if command == "predict" else (1, 2)
             assert (outcome.fault, outcome.code in wanted) == ("", True), f"{case} {command}: {outcome}"
             ended[f"{command} {outcome.code}"] += 1
@@ -67,6 +77,39 @@ def run_all(worker: Any, folder: Path, count: int, first: int) -> None:
 
 def test_200_damaged_artifacts_are_refused_in_one_line(worker: Any, tmp_path: Path) -> None:
     run_all(worker, tmp_path, 200, first=0)
+
+
+def run_sealed(worker: Any, folder: Path, count: int, first: int) -> None:
+    """What the engines see: the damage is behind a digest that agrees."""
+    for case in damaging.cases(NAMES, count, sealed=True, first=first):
+        place = folder / str(case.seed)
+        place.mkdir()
+        path = damaging.damage(case, SAMPLES, place)
+        for command, *rest in (["verify"], ["predict", PICTURE]) if path else ():
+            outcome = worker.run(command, path, *rest)
+            assert outcome.fault == "", f"{case} {command}: {outcome}"
+    assert worker.starts == 1
+
+
+def test_no_engine_falls_over_damage_that_was_sealed(worker: Any, tmp_path: Path) -> None:
+    run_sealed(worker, tmp_path, 40, first=100)
+
+
+def test_benchmark_and_load_refuse_damage(tmp_path: Path) -> None:
+    for case in damaging.cases(NAMES, 20, first=300):
+        place = tmp_path / str(case.seed)
+        place.mkdir()
+        path = damaging.damage(case, SAMPLES, place)
+        with pytest.raises(ArtifactError, match=r"^[^\n]*$"):
+            edgecv.load(path)
+        result = CliRunner().invoke(cli, ["benchmark", str(path), "--seconds", "0.1"])
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        assert result.stderr.startswith("Error: ")
+
+
+@pytest.mark.slow
+def test_no_engine_falls_over_2000_that_were_sealed(worker: Any, tmp_path: Path) -> None:
+    run_sealed(worker, tmp_path, 2000, first=1000)
 
 
 @pytest.mark.slow

@@ -129,20 +129,18 @@ def replacing(document: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
 OTHERS: list[Any] = [None, True, -1, 10**30, 1e300, "", "x", [], [[]], {}, {"a": [None]}]
 
 
-@pytest.mark.parametrize("name", [*CLASSIFIERS, "detector-onnx-float32.onnx"])
-def test_any_value_of_the_metadata_may_be_of_another_type(name: str, tmp_path: Path) -> None:
+def try_values(name: str, folder: Path, others: Callable[[int], list[Any]], most: int) -> None:
     before = read(SAMPLES / name)
     places = [place for place in values_of(before) if place[0] not in ("layers", "versions", "settings")]
-    places = places[:: max(1, len(places) // 60)]
-    for number, place in enumerate(places):
-        for other in (OTHERS[number % len(OTHERS)], OTHERS[(number * 7 + 3) % len(OTHERS)]):
+    for number, place in enumerate(places[:: max(1, len(places) // most)]):
+        for other in others(number):
             document = copy.deepcopy(before)
             owner: Any = document
             for key in place[:-1]:
                 owner = owner[key]
             owner[place[-1]] = other
             try:
-                path = sealed(name, tmp_path, replacing(document))
+                path = sealed(name, folder, replacing(document))
             except (KeyError, TypeError):
                 continue
             for arguments in (["inspect", path], ["predict", path, PICTURE], ["verify", path]):
@@ -151,6 +149,17 @@ def test_any_value_of_the_metadata_may_be_of_another_type(name: str, tmp_path: P
                 assert result.exit_code in (0, 1, 2), said
                 assert not result.stderr.startswith("Error: Unexpected "), said
                 assert result.exit_code != 2 or (result.stderr.count("\n") == 1 and not result.stdout), said
+
+
+@pytest.mark.parametrize("name", [*CLASSIFIERS, "detector-onnx-float32.onnx"])
+def test_a_value_of_the_metadata_may_be_of_another_type(name: str, tmp_path: Path) -> None:
+    try_values(name, tmp_path, lambda number: [OTHERS[number * 7 % len(OTHERS)]], most=40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*CLASSIFIERS, "detector-onnx-float32.onnx", "detector-tflite-int8.tflite"])
+def test_any_value_of_the_metadata_may_be_of_any_type(name: str, tmp_path: Path) -> None:
+    try_values(name, tmp_path, lambda _: OTHERS, most=10_000)
 
 
 @pytest.mark.parametrize(
