@@ -85,7 +85,6 @@ def test_a_planted_fault_fails_with_what_to_do(
 def test_a_fault_seen_in_a_second_process_fails_with_what_to_do(
     index: int, plugins: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # one of them leaves notes wherever it is
     check(FAULTS.OF_PROCESSES[index], f"outside{index}", plugins, tmp_path, monkeypatch)
 
 
