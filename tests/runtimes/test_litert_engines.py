@@ -24,9 +24,12 @@ def old(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     opened: list[str] = []
 
     class Interpreter(real.Interpreter):  # type: ignore[misc]
-        def __init__(self, model_path: str, num_threads: int | None = None) -> None:
-            opened.append(model_path)
-            super().__init__(model_path=model_path, num_threads=num_threads)
+        def __init__(
+            self, model_path: str | None = None, model_content: bytes | None = None, num_threads: int | None = None
+        ) -> None:
+            if model_path is not None:
+                opened.append(model_path)
+            super().__init__(model_path=model_path, model_content=model_content, num_threads=num_threads)
 
     for name, content in (("tflite_runtime", {}), ("tflite_runtime.interpreter", {"Interpreter": Interpreter})):
         module = types.ModuleType(name)
