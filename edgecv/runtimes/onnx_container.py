@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecv import metadata
-from edgecv.protobuf import Field, WireError, encode_field, fields, text
+from edgecv.protobuf import Field, WireError, encode_field, fields, integers, text
 from edgecv.runtimes.container import MOST_BYTES, Buffer, mapped, no_metadata, unreadable
 
 __all__ = [
@@ -34,8 +34,16 @@ _ATTRIBUTE_GRAPHS = (6, 11)
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 _MAX_DEPTH = 32
-# Under this key a tensor names the file that its values are in.
-_LOCATION = encode_field(1, b"location")
+_TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
+# Message → field → the message in it, on the way to every tensor.
+_TO_TENSORS: Mapping[str, Mapping[int, str]] = {
+    "model": {_MODEL_GRAPH: "graph", _MODEL_FUNCTIONS: "function"},
+    "function": {_FUNCTION_NODE: "node"},
+    "graph": {_GRAPH_NODE: "node", 5: "tensor", 15: "sparse"},
+    "node": {_NODE_ATTRIBUTE: "attribute"},
+    "attribute": {5: "tensor", 10: "tensor", 6: "graph", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -101,9 +109,12 @@ def check_self_contained(path: Path) -> None:
         ArtifactError: It is such a file.
     """
     with mapped(path) as data:
-        # The name of the key is no proof, but nobody needs these bytes for anything else.
-        if data.find(_LOCATION) >= 0:
-            raise unreadable(path, "ONNX", "it has weights in other files")
+        try:
+            outside = any(_lies_outside(data, tensor) for tensor in _tensors(data, 0, len(data), "model", 0))
+        except WireError as error:
+            raise unreadable(path, "ONNX", error) from error
+    if outside:
+        raise unreadable(path, "ONNX", "it has weights in other files")
 
 
 def exposing(path: Path, names: Sequence[str]) -> bytes:
@@ -120,6 +131,27 @@ def exposing(path: Path, names: Sequence[str]) -> bytes:
     outputs = b"".join(encode_field(_GRAPH_OUTPUT, encode_field(_VALUE_NAME, name.encode())) for name in names)
     with mapped(path) as data:
         return bytes(data) + encode_field(_MODEL_GRAPH, outputs)
+
+
+def _tensors(data: Buffer, begin: int, end: int, message: str, depth: int) -> Iterator[Field]:
+    """Yield the tensors in a message, wherever they are."""
+    if depth > 3 * _MAX_DEPTH:  # graph, node and attribute for each subgraph
+        raise WireError(f"its subgraphs are nested deeper than {_MAX_DEPTH}")
+    inside = _TO_TENSORS[message]
+    for field in fields(data, begin, end):
+        kind = inside.get(field.number) if field.is_message else None
+        if kind == "tensor":
+            yield field
+        elif kind is not None:
+            yield from _tensors(data, field.begin, field.end, kind, depth + 1)
+
+
+def _lies_outside(data: Buffer, tensor: Field) -> bool:
+    """Say whether a tensor's values are in another file, or it says so."""
+    return any(
+        field.number == _TENSOR_EXTERNAL or (field.number == _TENSOR_LOCATION and any(integers(data, field)))
+        for field in fields(data, tensor.begin, tensor.end)
+    )
 
 
 def _qualified(domain: str, name: str) -> str:
