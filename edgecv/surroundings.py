@@ -7,11 +7,12 @@ import os
 import platform
 import re
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from edgecv.machine import cores, processor
 
@@ -62,7 +63,8 @@ def anonymous(document: Any) -> Any:
 
 def _replacer() -> Callable[[str], str]:
     own = Path(__file__).resolve().parents[1]
-    places = {str(own): "<edgecv>", sysconfig.get_path("purelib"): "<packages>", sys.prefix: "<python>"}
+    packages = Path(np.__file__).parents[1]
+    places = {str(own): "<edgecv>", str(packages): "<packages>", sys.prefix: "<python>"}
     with contextlib.suppress(OSError):
         places |= {str(Path.cwd()): "<here>"}
     with contextlib.suppress(RuntimeError):
