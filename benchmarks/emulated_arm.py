@@ -135,10 +135,15 @@ class Machine:
         command += ["-W", "ignore::UserWarning"]
         return subprocess.run([*command, *arguments], check=False, capture_output=True, text=True)
 
+    @functools.cached_property
+    def _doctor(self) -> list[str]:
+        """What `edgecv doctor` prints there: emulated, each start takes seconds."""
+        return self.run("-m", "edgecv.cli", "doctor").stdout.splitlines()
+
     def engine(self, form: str) -> str:
         """Return name and version of the engine that opens a format there."""
         wanted = ("onnxruntime",) if form == "onnx" else ("ai-edge-litert", "tflite-runtime")
-        for line in self.run("-m", "edgecv.cli", "doctor").stdout.splitlines():
+        for line in self._doctor:
             if line.split()[:1] and line.split()[0] in wanted:
                 return " ".join(line.split())
         raise SystemExit(f"{self.target.name} has no engine for {form}")

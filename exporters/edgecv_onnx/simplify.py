@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecv_onnx.graph import Graph, attribute, walked
+from edgecv_onnx.graph import Graph, attribute
 
 __all__ = ["simplify"]
 
@@ -51,8 +51,7 @@ def _scale_channels_first(graph: Graph) -> bool:
         step.input[places[0]], step.input[1 - places[0]] = name, between
         transpose.input[0], transpose.output[0], step.output[0] = data, between, output
         graph.origins[between], graph.origins[output] = origins
-        graph.nodes = walked(graph.nodes, [each.name for each in graph.outputs])
-        return True
+        return True  # `Graph.prune` puts the nodes into their order
     return False
 
 
