@@ -29,7 +29,10 @@ class Artifact:
         optional_inputs: Inputs that may be left out: the file holds their defaults.
         checkpoints: Names of the Deployable's checkpoints that tensors inside the artifact have.
         outputs: The outputs; set by `edgecv.export`.
+        findings: What the exporter found out that users should see, such as the memory that it takes: key in
+            snake_case → number, text, or list of texts. Shown, and recorded in the metadata.
         report: What verification measured; set by `edgecv.export`.
+        source_report: The same of what it was made of, where nothing here can run it; set by `edgecv.export`.
         quantization: How an int8 artifact was quantised, and what that cost; set by `edgecv.export`.
         speeds: Size and time against float32, where the precision is less; set by `edgecv.export`.
         seconds: Time that `edgecv.export` took.
@@ -42,7 +45,9 @@ class Artifact:
     optional_inputs: tuple[str, ...] = ()
     checkpoints: tuple[str, ...] = ()
     outputs: tuple[TensorInfo, ...] = ()
+    findings: Mapping[str, Any] = field(default_factory=dict)
     report: Report | None = None
+    source_report: Report | None = None
     quantization: Quantization | None = None
     speeds: Speeds | None = None
     seconds: float = 0.0

@@ -14,7 +14,6 @@
     ├── DataError                       labelled data cannot be read or used
     │   └── BrokenDataError             some of its labels are broken (edgecv.data.problems)
     ├── TrainingError                   training cannot begin, or not go on
-    │   └── DivergedError               its loss is no number any more (edgecv.training.loop)
     │   └── DivergedError               the loss is no number any more (edgecv.training.loop)
     ├── ArtifactError                   an artifact cannot be read
     │   └── DigestError                 an artifact is damaged: its digest disagrees
@@ -22,6 +21,7 @@
     ├── OutputError                     a result cannot be written
     ├── ConversionError                 a converter failed
     ├── VerificationError               an artifact does not answer like the original
+    ├── ShortfallError                  an artifact would not be what was asked for
     └── BudgetError                     an int8 artifact drops more accuracy than was allowed
 
 Each message is one line: what is wrong, the offending value, what to do.
@@ -29,8 +29,8 @@ Each message is one line: what is wrong, the offending value, what to do.
 
 import difflib
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgecv.artifact import Artifact
@@ -164,6 +164,18 @@ class VerificationError(EdgecvError):
 
     def __init__(self, message: str, report: "Report") -> None:
         self.report = report
+        super().__init__(message)
+
+
+class ShortfallError(EdgecvError):
+    """An artifact would not be what was asked for, such as one of which nothing runs on the accelerator.
+
+    Attributes:
+        findings: What the exporter found out, as in `Artifact.findings`.
+    """
+
+    def __init__(self, message: str, findings: Mapping[str, Any] | None = None) -> None:
+        self.findings = dict(findings or {})
         super().__init__(message)
 
 

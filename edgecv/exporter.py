@@ -11,14 +11,20 @@ Beside what `Exporter` demands, one may have any of these, which the core looks 
     missing()                 a static method: says in one line why it cannot run here, with the remedy; else None
     unsupported(deployable)   says in one line why it cannot write that; None where it can. It is asked before the work
     source_options            where ``source`` names an exporter: that one's options; by default it writes float32
-    runtime                   name of the runtime that opens its artifacts; by default one is found by the suffix
+    runtime                   name of the runtime that opens its artifacts; by default one is found by the suffix,
+                              which folders have not
     tolerances                precision → largest relative difference, where stricter than the contract's
+    unverified                a clause that says why nothing here can run what it writes, such as "it runs on an NPU
+                              alone"; what it starts from is then proven in its place
     converters                distributions that it converts with: metadata state their versions
     calibration, float_layers fields of those that can write int8, see below
 
 An exporter whose ``source`` names another exporter gets that one's `Artifact`, unproven and about to be removed, with
 its metadata inside, and the Deployable as its attribute ``deployable``. What is proven is what ships: its own artifact
 is run and compared with the Deployable.
+
+What it finds out on the way (memory that is needed, a time that is estimated) goes into `Artifact.findings`; what must
+not be, such as no operator on the accelerator, is a `ShortfallError`: the answer is no, and nothing is written.
 """
 
 from pathlib import Path
@@ -76,4 +82,5 @@ class Exporter(Protocol):
         Raises:
             UnsupportedLayerError: A layer cannot be converted.
             ConversionError: The converter failed.
+            ShortfallError: The artifact would not be what was asked for.
         """

@@ -25,6 +25,7 @@ __all__ = [
     "runtime_of_exporter",
     "source_exporter",
     "tolerance_of_exporter",
+    "unverified_because",
 ]
 
 
@@ -61,11 +62,20 @@ def default_name(deployable: "Deployable", exporter: Exporter) -> str:
 
 
 def runtime_of_exporter(exporter: Exporter) -> tuple[str, Runtime] | None:
-    """Return name and runtime that open what an exporter writes: the one that it names, else one for its suffix."""
+    """Return name and runtime that open what an exporter writes: the one that it names, else one for its suffix.
+
+    A folder has no suffix that would tell one format from another: an exporter that writes one names its runtime.
+    """
     name = getattr(exporter, "runtime", None)
     if name is None:
-        return runtime_for(exporter.suffix)
+        return runtime_for(exporter.suffix) if exporter.suffix else None
     return (name, load_runtime(name)) if name in runtime_names() else None
+
+
+def unverified_because(exporter: Exporter) -> str | None:
+    """Return why nothing here can run what an exporter writes; None where something can."""
+    reason = getattr(exporter, "unverified", None)
+    return one_line(reason) if reason else None
 
 
 def tolerance_of_exporter(exporter: Exporter) -> float:

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from edgecv.exporting import (
     runtime_of_exporter,
     source_exporter,
     tolerance_of_exporter,
+    unverified_because,
 )
 from edgecv.files import replace_whole, scratch_folder
 from edgecv.judging import LabelledPictures, open_labelled
@@ -175,6 +177,7 @@ def export(
         UnknownNameError: No such exporter.
         OptionError: An option does not fit.
         ConversionError: The converter failed.
+        ShortfallError: The exporter found what must not be.
         VerificationError: The artifact does not answer like the original.
         BudgetError: Int8 drops more than ``max_drop``; the best that was found is written.
         OutputError: ``path`` cannot be written.
@@ -193,7 +196,7 @@ def export(
     check_path(path, form, exporter)
     refuse_unsupported(exporter, source.deployable if isinstance(source, Original) else source, form)
     runtime = runtime_of_exporter(exporter)
-    if verify and runtime is None:
+    if verify and runtime is None and unverified_because(exporter) is None:
         raise OptionError(f"No installed runtime opens {exporter.suffix or form}: install one, or use --no-verify.")
     started = time.perf_counter()
     with replace_whole(path) as temporary:
@@ -205,13 +208,21 @@ def export(
         else:
             held_out = budget.pictures.held_out if budget is not None else ()
             original = Original(source, images, verify=verify, cases=cases, held_out=held_out)
-        measured = runtime if verify else None
-        artifact = _converted(original, exporter, path, temporary, budget, measured, devices[:1], tell)
-        report = _verified(original, artifact, exporter, runtime, devices, observe) if verify else None
-        if runtime is not None:
-            _seal(original, artifact, exporter, form, temporary, runtime, report, devices, cases=cases)
+        job = _Job(
+            original=original,
+            exporter=exporter,
+            form=form,
+            runtime=runtime,
+            budget=budget,
+            verify=verify,
+            devices=tuple(devices),
+            cases=cases,
+            observe=observe,
+            tell=tell,
+        )
+        artifact = job.write(temporary, path)
     seconds = time.perf_counter() - started
-    artifact = dataclasses.replace(artifact, path=path, report=report, seconds=seconds, outputs=original.outputs)
+    artifact = dataclasses.replace(artifact, path=path, seconds=seconds, outputs=original.outputs)
     if artifact.quantization is not None and artifact.quantization.met is False:
         raise BudgetError(f"{original.deployable.name} as {form}: {artifact.quantization.missed()}", artifact)
     return artifact
@@ -284,168 +295,176 @@ def _budget(
     return make_budget(deployable, pictures, max_drop=max_drop, data=labelled)
 
 
-def _converted(
-    original: Original,
-    exporter: Exporter,
-    path: Path,
-    temporary: Path,
-    budget: Budget | None,
-    runtime: tuple[str, Runtime] | None,
-    devices: Sequence[str],
-    tell: Callable[[str], None] | None,
-) -> Artifact:
-    """Convert to ``temporary``, int8 within its budget; with a runtime, size and time against float32 are measured."""
-    deployable = original.deployable
-    convert = functools.partial(_convert, original)
-    if runtime is None or exporter.precision == "float32" or (exporter.precision == "int8" and budget is None):
-        artifact = _convert(original, exporter, temporary)
-        quantization = unjudged(budget) if budget is not None and exporter.precision == "int8" else None
-        return dataclasses.replace(artifact, quantization=quantization)
-    with scratch_folder(path) as folder:
-        if budget is None or exporter.precision != "int8":
-            opened = functools.partial(_opened, runtime[1], devices[0])
-            return write_reduced(deployable, exporter, temporary, folder, convert=convert, opened=opened)
-        work = Quantizer(
-            deployable,
-            exporter,
-            budget,
-            convert=convert,
-            runtime=runtime,
-            document={**describe(original), "precision": exporter.precision},
-            proven=lambda made: _proof(original, made, exporter, runtime, devices[0], None).passed,
-            device=devices[0],
-            tell=tell,
-        )
-        return work.write(temporary, folder)
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One artifact on its way: converted, proven, sealed.
 
+    Attributes:
+        original: What it is made of.
+        exporter: What makes it.
+        form: Name of the format.
+        runtime: Name and runtime that open it; None where none does.
+        budget: What int8 is judged by.
+        verify: It is run and compared; where nothing can run it, what it starts from is.
+        devices: Where.
+        cases: Cases are recorded in what is verified.
+        observe: Is called with what each run answered.
+        tell: Is told what is going on.
+    """
 
-def _convert(original: Original, exporter: Exporter, path: Path) -> Artifact:
-    """Call an exporter with the Deployable, or with another exporter's artifact of it, which is made for that."""
-    with quiet_frameworks():
+    original: Original
+    exporter: Exporter
+    form: str
+    runtime: tuple[str, Runtime] | None
+    budget: Budget | None
+    verify: bool
+    devices: tuple[str, ...]
+    cases: bool
+    observe: Observer | None
+    tell: Callable[[str], None] | None
+
+    @property
+    def proven(self) -> bool:
+        """It is run itself."""
+        return self.verify and unverified_because(self.exporter) is None
+
+    def write(self, temporary: Path, path: Path) -> Artifact:
+        """Write it to ``temporary``, with its proof; ``path`` is where it will stay."""
+        artifact = self._converted(temporary, path)
+        if self.proven:
+            artifact = dataclasses.replace(artifact, report=self._verified(artifact))
+        if self.runtime is not None:
+            self._seal(artifact, temporary, self.runtime[1])
+        return artifact
+
+    def _converted(self, temporary: Path, path: Path) -> Artifact:
+        """Convert, int8 within its budget; where it can run, size and time against float32 are measured."""
+        exporter, budget = self.exporter, self.budget
+        if not self.proven or self.runtime is None or exporter.precision == "float32":
+            return self._convert_unmeasured(temporary)
+        if exporter.precision == "int8" and budget is None:
+            return self._convert(exporter, temporary)
+        deployable = self.original.deployable
+        with scratch_folder(path) as folder:
+            if budget is None or exporter.precision != "int8":
+                opened = functools.partial(_opened, self.runtime[1], self.devices[0])
+                return write_reduced(deployable, exporter, temporary, folder, convert=self._convert, opened=opened)
+            work = Quantizer(
+                deployable,
+                exporter,
+                budget,
+                convert=self._convert,
+                runtime=self.runtime,
+                document={**describe(self.original), "precision": exporter.precision},
+                proven=lambda made: self._compared(made, self.devices[0], None).passed,
+                device=self.devices[0],
+                tell=self.tell,
+            )
+            return work.write(temporary, folder)
+
+    def _convert_unmeasured(self, path: Path) -> Artifact:
+        artifact = self._convert(self.exporter, path)
+        if artifact.quantization is None and self.budget is not None and self.exporter.precision == "int8":
+            return dataclasses.replace(artifact, quantization=unjudged(self.budget))
+        return artifact
+
+    def _convert(self, exporter: Exporter, path: Path) -> Artifact:
+        """Call an exporter with the Deployable, or with another exporter's artifact of it, which is made for that."""
+        original = self.original
         if exporter.source == "deployable":
-            return exporter.export(original.deployable, path)
+            with quiet_frameworks():
+                return exporter.export(original.deployable, path)
         inner = source_exporter(exporter)
         with scratch_folder(path) as folder:
-            # What is proven is what ships: this one is a step on the way.
-            start = export(
-                original,
-                to=inner,
-                name=exporter.source,
-                path=folder / default_name(original.deployable, inner),
-                verify=False,
+            start = self._start(exporter, inner, folder / default_name(original.deployable, inner))
+            with quiet_frameworks():
+                artifact = exporter.export(dataclasses.replace(start, deployable=original.deployable), path)
+            # The budget of what it starts from is its own.
+            return dataclasses.replace(
+                artifact, source_report=start.report, quantization=start.quantization, speeds=start.speeds
             )
-            return exporter.export(dataclasses.replace(start, deployable=original.deployable), path)
 
+    def _start(self, exporter: Exporter, inner: Exporter, path: Path) -> Artifact:
+        """Write what an exporter starts from. What is proven is what ships; only where that cannot run, it is this."""
+        settings: dict[str, Any] = {"verify": False}
+        if self.verify and unverified_because(exporter) is not None:
+            settings = {name: getattr(self, name) for name in ("devices", "cases", "observe", "tell", "budget")}
+        try:
+            return export(self.original, to=inner, name=exporter.source, path=path, **settings)
+        except BudgetError as error:  # the best that was found goes on, and the error is raised behind it
+            return error.artifact
 
-def _opened(runtime: Runtime, device: str, artifact: Artifact) -> Runner:
-    return open_quietly(runtime, artifact.path, device)
-
-
-def _verified(
-    original: Original,
-    artifact: Artifact,
-    exporter: Exporter,
-    runtime: tuple[str, Runtime] | None,
-    devices: Sequence[str],
-    observe: Observer | None,
-) -> Report:
-    if runtime is None or original.pictures is None:
-        raise OptionError(_NO_PICTURES)
-    deployable = original.deployable
-    report = merge([_proof(original, artifact, exporter, runtime, device, observe) for device in devices])
-    if not report.passed:
-        what = f"{deployable.name} as {exporter.suffix.lstrip('.') or 'a folder'}"
+    def _verified(self, artifact: Artifact) -> Report:
+        report = merge([self._compared(artifact, device, self.observe) for device in self.devices])
+        if report.passed:
+            return report
+        exporter = self.exporter
+        what = f"{self.original.deployable.name} as {exporter.suffix.lstrip('.') or 'a folder'}"
         judged = artifact.quantization is not None and artifact.quantization.max_drop is not None
         remedy = (
             "; --max-drop gives the worst layers back to float32" if exporter.precision == "int8" and not judged else ""
         )
         raise VerificationError(f"{what} does not answer like the original: {report.summary()}{remedy}", report)
-    return report
+
+    def _compared(self, artifact: Artifact, device: str, observe: Observer | None) -> Report:
+        """Compare an artifact with the original on one device."""
+        original = self.original
+        if self.runtime is None or original.pictures is None:
+            raise OptionError(_NO_PICTURES)
+        name, engine = self.runtime
+        runner = open_quietly(engine, artifact.path, device, artifact.checkpoints)
+        if self.exporter.precision == "int8":
+            return original.quantized.verify(runner, name, observe)
+        tolerance = tolerance_of_exporter(self.exporter)
+        return verify_runner(runner, name, original.deployable, original.pictures, original.answers, tolerance, observe)
+
+    def _seal(self, artifact: Artifact, temporary: Path, runtime: Runtime) -> None:
+        """Put metadata, proof and digest into the file; where cases are recorded, demand them of what is shipped."""
+        proven = self.devices if artifact.report is not None else ()
+        document = self._metadata(artifact) | {
+            "versions": versions_of(self.exporter, runtime, verified=bool(proven)),
+            "settings": settings_of(self.exporter, devices=proven, pictures=self.original.count if proven else 0),
+        }
+        records = self.cases and artifact.report is not None
+        if records:
+            document["verification"] |= self._recorded(artifact, runtime)
+        document = seal(temporary, document, runtime)
+        if records:
+            self._prove_cases(temporary, document)
+
+    def _recorded(self, artifact: Artifact, runtime: Runtime) -> dict[str, Any]:
+        """Return the recorded cases, with what comparing them needs to know."""
+        original, deployable = self.original, self.original.deployable
+        if self.exporter.precision == "int8":
+            runner = open_quietly(runtime, artifact.path, self.devices[0], artifact.checkpoints)
+            return own_cases(deployable, runner, original.answers, artifact.nbytes)
+        return {"cases": record_cases(case_pictures(deployable), original.case_answers, artifact.nbytes)}
+
+    def _prove_cases(self, path: Path, document: Mapping[str, Any]) -> None:
+        """Demand the recorded cases of the sealed file: what is shipped passes `edgecv verify` on this machine."""
+        if self.runtime is None or not document["verification"]["cases"]:
+            return
+        report = verify_recorded(path, document, *self.runtime, self.devices)
+        if not report.passed:
+            name = self.original.deployable.name
+            raise VerificationError(f"{name} fails its own recorded cases: {report.summary()}", report)
+
+    def _metadata(self, artifact: Artifact) -> dict[str, Any]:
+        proofs = {"verification": artifact.report, "source_verification": artifact.source_report}
+        return {
+            **describe(self.original),
+            "format": self.form,
+            "precision": self.exporter.precision,
+            **({"quantization": artifact.quantization.recorded()} if artifact.quantization is not None else {}),
+            **{name: report.to_json() for name, report in proofs.items() if report is not None},
+            **({} if artifact.report is not None else {"verification": {}}),
+            **({"findings": dict(artifact.findings)} if artifact.findings else {}),
+            "checkpoints": list(artifact.checkpoints),
+            "layers": dict(artifact.layers),
+            **own_tolerance(self.exporter),
+            **artifact.details,
+        }
 
 
-def _proof(
-    original: Original,
-    artifact: Artifact,
-    exporter: Exporter,
-    runtime: tuple[str, Runtime],
-    device: str,
-    observe: Observer | None,
-) -> Report:
-    """Compare an artifact with the original on one device."""
-    name, engine = runtime
-    pictures = original.pictures
-    if pictures is None:
-        raise OptionError(_NO_PICTURES)
-    runner = open_quietly(engine, artifact.path, device, artifact.checkpoints)
-    if exporter.precision == "int8":
-        return original.quantized.verify(runner, name, observe)
-    tolerance = tolerance_of_exporter(exporter)
-    return verify_runner(runner, name, original.deployable, pictures, original.answers, tolerance, observe)
-
-
-def _seal(
-    original: Original,
-    artifact: Artifact,
-    exporter: Exporter,
-    form: str,
-    temporary: Path,
-    runtime: tuple[str, Runtime],
-    report: Report | None,
-    devices: Sequence[str],
-    *,
-    cases: bool,
-) -> None:
-    """Put metadata, proof and digest into the file; where cases are recorded, demand them of what is shipped."""
-    proven = devices if report is not None else ()
-    document = _metadata(original, artifact, exporter, form, report) | {
-        "versions": versions_of(exporter, runtime[1], verified=bool(proven)),
-        "settings": settings_of(exporter, devices=proven, pictures=original.count if proven else 0),
-    }
-    records = cases and report is not None
-    if records:
-        document["verification"] |= _recorded(original, artifact, exporter, runtime[1], devices[0])
-    document = seal(temporary, document, runtime[1])
-    if records:
-        _prove_cases(original, temporary, document, runtime, devices)
-
-
-def _recorded(
-    original: Original, artifact: Artifact, exporter: Exporter, runtime: Runtime, device: str
-) -> dict[str, Any]:
-    """Return the recorded cases, with what comparing them needs to know."""
-    deployable = original.deployable
-    if exporter.precision == "int8":
-        runner = open_quietly(runtime, artifact.path, device, artifact.checkpoints)
-        return own_cases(deployable, runner, original.answers, artifact.nbytes)
-    return {"cases": record_cases(case_pictures(deployable), original.case_answers, artifact.nbytes)}
-
-
-def _prove_cases(
-    original: Original,
-    path: Path,
-    document: Mapping[str, Any],
-    runtime: tuple[str, Runtime],
-    devices: Sequence[str],
-) -> None:
-    """Demand the recorded cases of the sealed file: what is shipped passes `edgecv verify` on this machine."""
-    if not document["verification"]["cases"]:
-        return
-    report = verify_recorded(path, document, *runtime, devices)
-    if not report.passed:
-        raise VerificationError(f"{original.deployable.name} fails its own recorded cases: {report.summary()}", report)
-
-
-def _metadata(
-    original: Original, artifact: Artifact, exporter: Exporter, form: str, report: Report | None
-) -> dict[str, Any]:
-    return {
-        **describe(original),
-        "format": form,
-        "precision": exporter.precision,
-        **({"quantization": artifact.quantization.recorded()} if artifact.quantization is not None else {}),
-        "verification": report.to_json() if report else {},
-        "checkpoints": list(artifact.checkpoints),
-        "layers": dict(artifact.layers),
-        **own_tolerance(exporter),
-        **artifact.details,
-    }
+def _opened(runtime: Runtime, device: str, artifact: Artifact) -> Runner:
+    return open_quietly(runtime, artifact.path, device)

@@ -1,7 +1,8 @@
 """The options of an exporter as a user gives them: its fields of plain types, with their defaults and what they do.
 
 A field is an option where its type is bool, int, float, str, a Literal of texts, one of these or None, or a tuple of
-them; its text for people is ``field(metadata={"help": "…"})``. Other fields are for Python alone.
+them; its text for people is ``field(metadata={"help": "…"})``. Other fields are for Python alone. ``metadata={"flag":
+"for"}`` gives it another name on the command line, such as a word that Python keeps for itself.
 
 ``metadata={"example": value}`` gives the conformance kit (`edgecv.testing`) a value to try, which other bytes have to
 show; None says that they cannot. Without it a bool is flipped, and all choices are tried.
@@ -29,6 +30,7 @@ class PluginOption:
 
     Attributes:
         name: Of its field.
+        flag: Its name on the command line, without dashes in front.
         kind: ``bool``, ``int``, ``float`` or ``str``.
         choices: All values that it may have; empty where any.
         many: It takes several values.
@@ -38,6 +40,7 @@ class PluginOption:
 
     name: str
     kind: type
+    flag: str = ""
     choices: tuple[str, ...] = ()
     many: bool = False
     default: Any = None
@@ -53,7 +56,8 @@ def plugin_options(exporter: Callable[..., Any]) -> list[PluginOption]:
             continue
         default = None if field.default is dataclasses.MISSING else field.default
         text = str(field.metadata.get("help", ""))
-        found.append(dataclasses.replace(kind, name=field.name, default=default, help=text))
+        flag = str(field.metadata.get("flag", field.name)).replace("_", "-")
+        found.append(dataclasses.replace(kind, name=field.name, flag=flag, default=default, help=text))
     return found
 
 

@@ -22,7 +22,7 @@ from edgecv.cli.quantization_options import (
     quantization_lines,
     quantization_options,
 )
-from edgecv.errors import BudgetError, EdgecvError, OptionError, VerificationError
+from edgecv.errors import BudgetError, EdgecvError, OptionError, ShortfallError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,7 +114,7 @@ def export(
     if as_json:
         _emit(original, exporters, written)
     else:
-        _print(written)
+        _print(exporters, written)
     _end(written)
 
 
@@ -129,7 +129,7 @@ class _Written:
     """
 
     artifacts: "dict[str, Artifact]" = field(default_factory=dict)
-    failures: dict[str, VerificationError] = field(default_factory=dict)
+    failures: dict[str, VerificationError | ShortfallError] = field(default_factory=dict)
     missed: list[BudgetError] = field(default_factory=list)
 
 
@@ -151,13 +151,13 @@ def _write(
                 written.artifacts[name] = run_export(
                     original, to=exporter, name=name, path=paths[name], tell=tell, observe=observe, **settings
                 )
-        except VerificationError as error:
+        except (VerificationError, ShortfallError) as error:
             written.failures[name] = error
         except BudgetError as error:
             written.artifacts[name] = error.artifact
             written.missed.append(error)
         except EdgecvError:
-            _tell_before_error(written)
+            _tell_before_error(exporters, written)
             raise
     return written
 
@@ -173,10 +173,13 @@ def _emit(original: "Original", exporters: "Mapping[str, Exporter]", written: _W
     emit_json({"model": original.deployable.name, "weights": weights, "artifacts": documents})
 
 
-def _print(written: _Written) -> None:
-    for artifact in written.artifacts.values():
-        click.echo(_line(artifact))
-        for line in quantization_lines(artifact):
+def _print(exporters: "Mapping[str, Exporter]", written: _Written) -> None:
+    for name, artifact in written.artifacts.items():
+        click.echo(_line(artifact, exporters[name]))
+        for line in (*quantization_lines(artifact), *_finding_lines(artifact.findings)):
+            click.echo(f"    {line}")
+    for failure in written.failures.values():
+        for line in _finding_lines(failure.findings) if isinstance(failure, ShortfallError) else ():
             click.echo(f"    {line}")
 
 
@@ -192,11 +195,12 @@ def _end(written: _Written) -> None:
 
 def _check_installed(name: str, exporter: "Exporter", verify: bool) -> None:
     """Say what is missing before the long work starts."""
-    from edgecv.exporting import runtime_of_exporter, source_exporter
+    from edgecv.exporting import runtime_of_exporter, source_exporter, unverified_because
 
-    runtime = runtime_of_exporter(exporter) if verify else None
+    by_source = unverified_because(exporter) is not None
+    runtime = runtime_of_exporter(exporter) if verify and not by_source else None
     if exporter.source != "deployable":
-        _check_installed(exporter.source, source_exporter(exporter), verify=False)
+        _check_installed(exporter.source, source_exporter(exporter), verify=verify and by_source)
     for plugin in (exporter, runtime[1] if runtime is not None else None):
         missing = getattr(plugin, "missing", None)
         reason = missing() if missing is not None else None
@@ -228,18 +232,29 @@ def _check_paths(paths: dict[str, Path], exporters: "Mapping[str, Exporter]") ->
             raise OutputError(f"Cannot write {str(path)!r}: it is a folder. Name a file with -o.")
 
 
-def _tell_before_error(written: _Written) -> None:
+def _tell_before_error(exporters: "Mapping[str, Exporter]", written: _Written) -> None:
     """Tell how the formats before the one that cannot be written ended; stdout stays empty."""
-    for artifact in written.artifacts.values():
-        warn(f"Before the error: {_line(artifact)}")
+    for name, artifact in written.artifacts.items():
+        warn(f"Before the error: {_line(artifact, exporters[name])}")
     for failure in written.failures.values():
         warn(f"Before the error: {failure}. Nothing was written.")
 
 
-def _line(artifact: "Artifact") -> str:
+def _line(artifact: "Artifact", exporter: "Exporter") -> str:
+    from edgecv.exporting import unverified_because
+
     proof = artifact.report.summary() if artifact.report else "not verified"
+    if artifact.source_report is not None:
+        source = f"its {exporter.source} source is {artifact.source_report.summary()}"
+        proof = f"not verified, {unverified_because(exporter)}; {source}"
     images = f" on {artifact.report.checks[0].images} pictures" if artifact.report else ""
     return f"{artifact.path}  {artifact.nbytes / 1e6:.1f} MB  {artifact.seconds:.1f} s  {proof}{images}"
+
+
+def _finding_lines(findings: "Mapping[str, Any]") -> list[str]:
+    from edgecv.findings import finding_rows
+
+    return [f"{name}: {value}" for name, value in finding_rows(findings)]
 
 
 def _document(original: "Original", name: str, exporter: "Exporter", artifact: "Artifact") -> dict[str, Any]:
@@ -254,12 +269,14 @@ def _document(original: "Original", name: str, exporter: "Exporter", artifact: "
         "optional_inputs": list(artifact.optional_inputs),
         "outputs": [output.to_json() for output in artifact.outputs],
         "quantization": describe_quantization(artifact),
+        "findings": dict(artifact.findings),
         "verification": artifact.report.to_json() if artifact.report else None,
+        "source_verification": artifact.source_report.to_json() if artifact.source_report else None,
     }
 
 
 def _failed_document(
-    original: "Original", name: str, exporter: "Exporter", failure: VerificationError
+    original: "Original", name: str, exporter: "Exporter", failure: VerificationError | ShortfallError
 ) -> dict[str, Any]:
     """Return the keys of `_document` for an artifact that was not written."""
     return {
@@ -273,5 +290,7 @@ def _failed_document(
         "optional_inputs": [],
         "outputs": [output.to_json() for output in original.outputs],
         "quantization": None,
-        "verification": failure.report.to_json(),
+        "findings": failure.findings if isinstance(failure, ShortfallError) else {},
+        "verification": failure.report.to_json() if isinstance(failure, VerificationError) else None,
+        "source_verification": None,
     }

@@ -36,7 +36,7 @@ class ExportCommand(click.Command):
         added: dict[str, click.Option] = {}
         for form in ctx.meta.get(_FORMATS, ()):
             for option in _options(form):
-                flag = _flag(option.name)
+                flag = f"--{option.flag}"
                 if flag in own:
                     raise PluginError(f"Exporter {form!r} has an option {flag} that `edgecv export` has already.")
                 shown = _as_click(option)
@@ -91,12 +91,8 @@ def _options(form: str) -> "list[PluginOption]":
         return []
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
 def _as_click(option: "PluginOption") -> click.Option:
-    flag = _flag(option.name)
+    flag = f"--{option.flag}"
     default = f"Default: {_shown(option.default)}." if option.default not in (None, (), "") else ""
     return click.Option(
         [f"{flag}/--no-{flag[2:]}" if option.kind is bool else flag, f"{_PREFIX}{option.name}"],

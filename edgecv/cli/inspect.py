@@ -52,9 +52,10 @@ def _describe(artifact: Path) -> dict[str, Any]:
 
 def _rows(document: dict[str, Any]) -> dict[str, str]:
     """Return what people read, line by line."""
+    from edgecv.findings import finding_rows
+
     labels = document.get("labels") or []
     some = ", ".join(short(str(label)) for label in labels[:3])
-    verification = document.get("verification")
     return {
         "model": f"{short(document['model'])} ({short(document['task'])})",
         "written by": f"edgecv {document['edgecv_version']}",
@@ -65,13 +66,22 @@ def _rows(document: dict[str, Any]) -> dict[str, str]:
         "postprocess": _pairs(document.get("postprocess") or {}),
         "precision": str(document.get("precision")),
         **_quantization(document.get("quantization") or {}),
+        **dict(finding_rows(document.get("findings") or {})),
         "labels": f"{len(labels)}: {some}{', …' if len(labels) > 3 else ''}",
-        "verified": "no" if not verification else ("passed" if verification.get("passed") else "failed"),
+        "verified": _verified(document),
         "operators": ", ".join(f"{name} {count}" for name, count in document["ops"].items()),
         "custom operators": ", ".join(document["custom_ops"]) or "none",
         "size": f"{document['bytes']:,} bytes",
         "digest": "agrees" if document["intact"] else "disagrees",
     }
+
+
+def _verified(document: dict[str, Any]) -> str:
+    """Say what was proven: the artifact, or only what it was made of."""
+    verification, source = document.get("verification"), document.get("source_verification")
+    if verification:
+        return "passed" if verification.get("passed") else "failed"
+    return f"no; its source {'passed' if source.get('passed') else 'failed'}" if source else "no"
 
 
 def _quantization(document: dict[str, Any]) -> dict[str, str]:

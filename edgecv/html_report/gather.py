@@ -3,7 +3,7 @@
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import numpy as np
 import edgecv
 from edgecv.comparison import TOLERANCES
 from edgecv.errors import OptionError
+from edgecv.findings import finding_rows
 from edgecv.html_report.charts import number, on_decades, readable
 from edgecv.html_report.elements import BINS_A_DECADE, FIRST, LAST, ElementErrors, element_errors
 from edgecv.html_report.findings import bisection_finding, budget_finding, gather_layers
@@ -65,6 +66,9 @@ class Proof:
         metadata: What it says of itself, or would.
         report: What verification measured; None where it was not verified.
         runs: The answers of both sides, in the order of the runs.
+        shortfall: Why it is not what was asked for; empty where it is.
+        unverified: Why nothing here can run it; empty where something can. ``report`` is then of its source.
+        findings: What the exporter found out.
         path: The file; None where it was not written.
         nbytes: Its size; None where it was not written.
         sha256: Of the file.
@@ -81,6 +85,9 @@ class Proof:
     metadata: Mapping[str, Any]
     report: Report | None
     runs: tuple[Run, ...] = ()
+    shortfall: str = ""
+    unverified: str = ""
+    findings: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
     nbytes: int | None = None
     sha256: str = ""
@@ -144,8 +151,12 @@ def _overall(proofs: Sequence[Proof]) -> Verdict:
         rest = f"; the other {'one does' if others == 1 else f'{others} do'}" if others else ""
         do = "does" if len(failed) == 1 else "do"
         return Verdict(state="failed", word="Failed", sentence=f"{_listed(failed)} {do} not answer as demanded{rest}.")
-    if any(verdict.state == "unproven" for verdict in verdicts):
+    unproven = [proof.title for proof, verdict in zip(proofs, verdicts, strict=True) if verdict.state == "unproven"]
+    if len(unproven) == len(proofs):
         return Verdict(state="unproven", word="Not verified", sentence="Nothing was compared with the original.")
+    if unproven:
+        sentence = f"{_listed(unproven)} {'was' if len(unproven) == 1 else 'were'} not compared with the original."
+        return Verdict(state="unproven", word="Not verified", sentence=sentence)
     names = _listed([proof.title for proof in proofs])
     worst = max(proofs, key=lambda proof: _worst_ratio(proof.report))
     return Verdict(
@@ -155,6 +166,15 @@ def _overall(proofs: Sequence[Proof]) -> Verdict:
 
 def _verdict(proof: Proof) -> Verdict:
     report = proof.report
+    if proof.shortfall:
+        return Verdict(state="failed", word="Failed", sentence=f"{proof.title} was not written: {proof.shortfall}.")
+    if proof.unverified:
+        source = " What it was made of answers like the original." if report is not None and report.passed else ""
+        return Verdict(
+            state="unproven",
+            word="Not verified",
+            sentence=f"{proof.title} was not run: {readable(proof.unverified)}.{source}",
+        )
     if report is None:
         return Verdict(
             state="unproven", word="Not verified", sentence=f"{proof.title} was written without being compared."
@@ -397,6 +417,7 @@ def _artifact_facts(proof: Proof) -> tuple[Fact, ...]:
         beside = f", {noise} of them seeded noise" if noise else ""
         facts.append(Fact(name="Pictures", value=f"{len(proof.runs[0].names)}{beside}"))
     facts += _metrics(proof.report)
+    facts += [Fact(name=name[:1].upper() + name[1:], value=value) for name, value in finding_rows(proof.findings)]
     written = proof.metadata.get("edgecv_version")
     if written and written != edgecv.__version__:
         facts.append(Fact(name="Written by", value=f"edgecv {written}"))

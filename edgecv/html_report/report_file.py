@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecv.errors import EdgecvError, OptionError, OutputError, VerificationError
+from edgecv.errors import EdgecvError, OptionError, OutputError, ShortfallError, VerificationError, one_line
 from edgecv.extras import require
 from edgecv.files import replace_whole, writable_folder
 from edgecv.observed import Observer, Run
@@ -67,13 +67,14 @@ class ReportFile:
         original: "Original",
         exporters: Mapping[str, "Exporter"],
         artifacts: Mapping[str, "Artifact"],
-        failures: Mapping[str, VerificationError],
+        failures: Mapping[str, VerificationError | ShortfallError],
     ) -> None:
         """Write the page of an export: a section for each format, also for those that failed.
 
         Raises:
             OutputError: It cannot be written any more.
         """
+        from edgecv.exporting import unverified_because
         from edgecv.html_report.gather import Proof
         from edgecv.pipeline import describe
 
@@ -85,13 +86,17 @@ class ReportFile:
                 form=name,
                 precision=exporter.precision,
                 metadata=common,
-                report=failure.report if failure is not None else None,
+                report=failure.report if isinstance(failure, VerificationError) else None,
                 runs=tuple(self._runs[name]),
             )
+            if isinstance(failure, ShortfallError):
+                proof = replace(proof, shortfall=one_line(failure), findings=failure.findings)
             if artifact is not None:
                 proof = replace(
                     proof,
-                    report=artifact.report,
+                    report=artifact.report or artifact.source_report,
+                    unverified=(unverified_because(exporter) or "") if artifact.report is None else "",
+                    findings=artifact.findings,
                     path=artifact.path,
                     nbytes=artifact.nbytes,
                     sha256=artifact.sha256,
@@ -186,7 +191,11 @@ def _timed(proofs: Mapping[str, "Proof"]) -> list["Proof"]:
     written = {
         name: (proof.path, proof.runs[0])
         for name, proof in proofs.items()
-        if proof.path is not None and proof.runs and proof.report is not None and proof.report.passed
+        if proof.path is not None
+        and proof.runs
+        and proof.report is not None
+        and proof.report.passed
+        and not proof.unverified
     }
     times = time_artifacts(written)
     return [replace(proof, timing=times.get(name)) for name, proof in proofs.items()]
