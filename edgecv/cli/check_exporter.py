@@ -18,17 +18,28 @@ _MARKS = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}
 @click.command("check-exporter")
 @click.argument("exporter", metavar="NAME")
 @click.option("--only", multiple=True, metavar="CHECK", help="Run this check alone; repeatable.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=900.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="A check that takes longer has failed.",
+)
 @json_option
-def check_exporter(exporter: str, only: Sequence[str], as_json: bool) -> None:
+def check_exporter(exporter: str, only: Sequence[str], time_limit: float, as_json: bool) -> None:
     """Hold the installed exporter NAME to the contract, on small networks of every kind.
 
-    Each check that fails says what to do; the exit is 1 then. docs/writing-an-exporter.md tells the whole way.
+    Each check that fails says what to do; the exit is 1 then. They run in a process of their own, which an exporter may
+    end: that has failed, too. docs/writing-an-exporter.md tells the whole way.
     """
-    from edgecv.testing.running import check_exporter as run_checks
+    from edgecv.testing.apart import check_apart
     from edgecv.testing.running import select
 
     with progress(f"checking {exporter}", total=len(select(only))) as advance:
-        verdict = run_checks(exporter, only=only, tell=lambda outcome: advance(outcome.check.name))
+        verdict = check_apart(
+            exporter, only=only, tell=lambda outcome: advance(outcome.check.name), time_limit=time_limit
+        )
     if as_json:
         emit_json(verdict.to_json())
     else:

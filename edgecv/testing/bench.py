@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edgecv.pipeline import Original
     from edgecv.runtime import Runner, Runtime
 
-__all__ = ["Bench", "Made", "cannot"]
+__all__ = ["Bench", "Made", "cannot", "environment_of", "start"]
 
 # As many pictures as int8 needs to learn ranges of small networks, and to hold some out.
 _CALIBRATION = 60
@@ -304,13 +304,21 @@ class Bench:
                 # Int8 holds pictures out of its calibration to verify on, which the shared answers do not have.
                 source = original.deployable if precision == "int8" else original
                 return Made(artifact=export(source, to=self.name, path=path, **options))
+        except SystemExit as error:
+            problem: Exception = RuntimeError(f"SystemExit({error.code!r}), which would end the program")
         except Exception as error:  # the code of others may raise anything
             problem = error
         try:
             with quiet_frameworks():
                 return Made(artifact=export(original, to=self.name, path=path, verify=False, **options), error=problem)
-        except Exception:  # the first one said why
+        except (Exception, SystemExit):  # the first one said why
             return Made(artifact=None, error=problem)
+
+
+def environment_of() -> dict[str, str]:
+    """Return the environment of a process that finds the plugins that this one finds."""
+    paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": paths}
 
 
 def start(
@@ -324,10 +332,9 @@ def start(
         environment: What is other in its environment.
         folder: Its current folder, within that one; by default this process's.
     """
-    paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     return subprocess.Popen(
         [sys.executable, "-m", f"edgecv.testing.{module}", *arguments],
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **(environment or {}), "PYTHONPATH": paths},
+        env={**environment_of(), **(environment or {})},
         cwd=Path(arguments[1]) / folder if folder else None,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -3,7 +3,7 @@
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from edgecv import registry
@@ -12,7 +12,7 @@ from edgecv.testing.bench import Bench
 from edgecv.testing.check import Check, FailedError, Outcome, SkippedError, Verdict, by_name
 from edgecv.testing.checks import CHECKS
 
-__all__ = ["check_exporter", "run_check", "select"]
+__all__ = ["check_exporter", "run_all", "run_check", "select"]
 
 
 def check_exporter(name: str, *, only: Iterable[str] = (), tell: Callable[[Outcome], None] | None = None) -> Verdict:
@@ -31,18 +31,12 @@ def check_exporter(name: str, *, only: Iterable[str] = (), tell: Callable[[Outco
         raise UnknownNameError("exporter", name, registry.exporter_names())
     checks = select(only)
     begin = time.perf_counter()
-    outcomes = []
+    outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="edgecv-conformance-", ignore_cleanup_errors=True) as folder:
-        bench = Bench(name, Path(folder))
-        try:
-            if any(check.process for check in checks):
-                _start_early(bench)
-            for check in checks:
-                outcomes.append(run_check(bench, check))
-                if tell is not None:
-                    tell(outcomes[-1])
-        finally:
-            bench.close()
+        for outcome in run_all(Bench(name, Path(folder)), checks):
+            outcomes.append(outcome)
+            if tell is not None:
+                tell(outcome)
     return Verdict(
         exporter=name,
         distribution=registry.distribution("edgecv.exporters", name),
@@ -64,6 +58,18 @@ def select(only: Iterable[str] = ()) -> tuple[Check, ...]:
     return tuple(check for check in CHECKS if not wanted or check.name in wanted)
 
 
+def run_all(bench: Bench, checks: Iterable[Check]) -> Iterator[Outcome]:
+    """Run checks; at the end, also an early one, nothing of the bench runs any more."""
+    checks = tuple(checks)
+    try:
+        if any(check.process for check in checks):
+            _start_early(bench)
+        for check in checks:
+            yield run_check(bench, check)
+    finally:
+        bench.close()
+
+
 def run_check(bench: Bench, check: Check) -> Outcome:
     """Run one check; whatever it raises is its outcome."""
     begin = time.perf_counter()
@@ -82,7 +88,7 @@ def run_check(bench: Bench, check: Check) -> Outcome:
         return outcome("skipped", str(error))
     except EdgecvError as error:
         return outcome("failed", one_line(error))
-    except Exception as error:  # the code of others may raise anything
+    except (Exception, SystemExit) as error:  # the code of others may raise anything
         return outcome("failed", f"raises {type(error).__name__}: {one_line(error)}")
     return outcome("passed")
 
