@@ -334,6 +334,8 @@ def _reached(start: float, length: float, filled: int, side: int) -> tuple[Place
 
 def _pictures_of(source: str) -> list[str]:
     path = Path(source)
+    if not source:
+        raise OptionError("A source has an empty name. Name pictures, folders or globs; this folder is '.'.")
     try:
         if path.is_dir():
             return _pictures_in(path, source)

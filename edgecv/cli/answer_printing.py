@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from edgecv.cli.common import emit, emit_json, warn
-from edgecv.printable import short
+from edgecv.printable import on_one_line, short
 
 __all__ = ["JsonDocument", "print_json_line", "print_lines"]
 
@@ -36,14 +36,15 @@ def print_lines(answer: Answer) -> None:
     if "error" in answer:
         warn(answer["error"])
         return
+    source = on_one_line(answer["source"])
     size, time = f"{answer['width']}x{answer['height']}", f"{answer['milliseconds']:.1f} ms"
     if "frame" in answer:
         results = ", ".join(_brief(result) for result in answer["results"]) or "nothing found"
-        emit(f"{answer['source']}  #{answer['frame']}  {answer['seconds']:.3f} s  {size}  {time}  {results}")
+        emit(f"{source}  #{answer['frame']}  {answer['seconds']:.3f} s  {size}  {time}  {results}")
         return
-    files = [answer[name] for name in ("saved", "saved_mask") if name in answer]
+    files = [on_one_line(answer[name]) for name in ("saved", "saved_mask") if name in answer]
     saved = f"  -> {', '.join(files)}" if files else ""
-    emit(f"{answer['source']}  {size}  {time}{saved}")
+    emit(f"{source}  {size}  {time}{saved}")
     for result in answer["results"]:
         emit(f"  {_line(result)}")
     if not answer["results"]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgecv.cli.common import progress, say, status
 from edgecv.errors import PictureError, VideoError
 from edgecv.pictures import Picture
+from edgecv.printable import on_one_line
 from edgecv.results import Prediction
 from edgecv.session import Session
 from edgecv.side_by_side import answer_all
@@ -123,11 +124,11 @@ def _progress(source: FrameSource, stream: "FrameStream", frame: Frame) -> str:
     total = source.total()
     of = "" if total is None else f" of {total:,}"
     dropped = f", {stream.dropped:,} dropped" if source.live else ""
-    return f"{source.name}  frame {frame.number + 1:,}{of}  {stream.rate():.1f} frames/s{dropped}"
+    return f"{on_one_line(source.name)}  frame {frame.number + 1:,}{of}  {stream.rate():.1f} frames/s{dropped}"
 
 
 def _summary(source: FrameSource, stream: "FrameStream", path: Path | None) -> str:
     speed = f", {stream.answered / stream.seconds:.1f} a second"
     dropped = f", {stream.dropped:,} dropped" if source.live else ""
-    saved = f"  -> {path}" if path is not None and path.exists() else ""
-    return f"{source.name}: {stream.answered:,} frames answered{dropped}{speed}{saved}"
+    saved = f"  -> {on_one_line(str(path))}" if path is not None and path.exists() else ""
+    return f"{on_one_line(source.name)}: {stream.answered:,} frames answered{dropped}{speed}{saved}"

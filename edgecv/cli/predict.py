@@ -2,7 +2,9 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,7 +104,7 @@ def _answer(answering: "Answering", sources: "Sequence[Source]", *, as_json: boo
     failed: list[str] = []
     answered = 0
     # Closed whatever happens here: what is being written is finished, or taken away.
-    with contextlib.closing(answering.answers(sources)) as answers:
+    with _ended_in_order(), contextlib.closing(answering.answers(sources)) as answers:
         for answer in answers:
             if "error" in answer:
                 failed.append(answer["error"])
@@ -114,6 +116,30 @@ def _answer(answering: "Answering", sources: "Sequence[Source]", *, as_json: boo
         document.emit()
     if failed:
         raise PictureError(_failure(sources, failed))
+
+
+class _TerminatedError(BaseException):
+    """A service manager, or whoever sends SIGTERM, wants an end."""
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM end the block as ctrl-C does, a camera's video finished and temporaries removed; then the process."""
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise _TerminatedError
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except _TerminatedError:
+        signal.signal(signal.SIGTERM, before)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _failure(sources: "Sequence[Source]", failed: Sequence[str]) -> str:

@@ -18,6 +18,8 @@ _NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 _LONGEST = 40
 # Suffixes that mean something to edgecv already, beside those of artifacts and pictures.
 _OTHERS = (".keras", ".h5", ".json", ".html", ".csv", ".txt", ".zip", ".py", ".mp4", ".avi", ".mov", ".mkv")
+# What an exporter may start from, beside the names of exporters.
+_NO_EXPORTERS = ("deployable",)
 # Where each template goes.
 _FILES = {
     "pyproject.toml.txt": "pyproject.toml",
@@ -47,6 +49,8 @@ class NewExporter:
         for what, taken in (("exporter", _taken("exporters")), ("runtime", _taken("runtimes"))):
             if self.name.replace("_", "-") in {each.replace("_", "-") for each in taken}:
                 raise OptionError(f"There is an installed {what} {self.name!r} already. Choose another name.")
+        if self.name in _NO_EXPORTERS:
+            raise OptionError(f"{self.name!r} means something else to exporters. Choose another name.")
         if self.suffix in _suffixes():
             raise OptionError(f"{self.suffix} files are something else already. Choose another name.")
         if util.find_spec(self.module) is not None or keyword.iskeyword(self.module):

@@ -124,6 +124,11 @@ def test_nothing_to_predict_is_one_line(artifact: Path) -> None:
     for arguments, missing in ((["predict"], "ARTIFACT"), (["predict", str(artifact)], "SOURCE...")):
         result = CliRunner().invoke(cli, arguments)
         assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"Error: Missing argument '{missing}'.\n")
+    result = CliRunner().invoke(cli, ["predict", str(artifact), ""])  # a variable of a shell that is not set
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "Error: A source has an empty name. Name pictures, folders or globs; this folder is '.'.\n"
+    )
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])

@@ -290,6 +290,14 @@ def test_names_of_files_are_shown_harmless(name: str, tmp_path: Path) -> None:
     assert one_line(run("predict", path, PICTURE)).isprintable()
 
 
+def test_a_picture_s_name_forges_no_line_of_answers(tmp_path: Path) -> None:
+    picture = tmp_path / "a\n  0.9999  cat.png"
+    picture.write_bytes(PICTURE.read_bytes())
+    printed = run("predict", SAMPLES / CLASSIFIERS[1], picture, "--save", tmp_path / "out", "--top-k", "1").stdout
+    assert len(printed.splitlines()) == 2
+    assert "\n  0.9999" not in printed
+
+
 def test_a_name_that_is_no_utf_8_is_shown(tmp_path: Path) -> None:
     artifact = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.tflite"))
     picture = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))

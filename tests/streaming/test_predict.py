@@ -256,18 +256,23 @@ def test_forms_that_cannot_be_are_one_line(artifact: Path) -> None:
     assert "'--every'" in run(artifact, "a.mp4", "--every", 0).stderr
 
 
-@pytest.mark.parametrize(("source", "kept"), [("camera:0", True), ("long.mp4", False)])
-def test_ctrl_c_ends_cleanly(source: str, kept: bool, artifact: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "number", "kept"),
+    [("camera:0", signal.SIGINT, True), ("long.mp4", signal.SIGINT, False), ("camera:0", signal.SIGTERM, True)],
+)
+def test_ctrl_c_and_sigterm_end_cleanly(
+    source: str, number: signal.Signals, kept: bool, artifact: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-c", SCRIPT, str(artifact), source, "--jsonl", "--save", str(out)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         seen = [process.stdout.readline() for _ in range(5)]  # flushed one by one
-        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, number)
         rest, said = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
     answers = [json.loads(line) for line in [*seen, *rest.splitlines()]]
-    assert said.splitlines()[-1] == "Error: Interrupted."
+    assert said.splitlines()[-1] == "Error: Interrupted." or number != signal.SIGINT
     if kept:  # a camera has no other end
         assert [file.name for file in out.iterdir()] == ["camera-0.mp4"]
         saved = list(VideoFrames(str(out / "camera-0.mp4")).frames(1))

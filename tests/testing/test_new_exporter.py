@@ -77,6 +77,7 @@ def test_an_empty_folder_is_taken_and_two_of_one_name_are_the_same(tmp_path: Pat
         (("onnx",), "There is an installed exporter 'onnx' already. Choose another name."),
         (("litert",), "There is an installed runtime 'litert' already. Choose another name."),
         (("png",), ".png files are something else already. Choose another name."),
+        (("deployable",), "'deployable' means something else to exporters. Choose another name."),
         (("new", "full"), "Cannot write 'full': the folder is not empty. Name a new one."),
         (("new", "full/file"), "Cannot write 'full/file': it is a file or a link. Name a new folder."),
         (("new", "."), "Cannot write '.': the folder is not empty. Name a new one."),
