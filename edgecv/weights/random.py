@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -83,8 +84,7 @@ def randomize(model: keras.Model, preprocess: Preprocess, seed: int = 0, *, deco
             had a BatchNorm, and its class scores shifted until about 16 boxes survive on a photo.
     """
     beta = _DEEP_BETA if _is_deep(model) else _BETA
-    for layer in _layers(model):
-        _draw(layer, seed, beta)
+    _draw(model, seed, beta)
     pictures = _calibration_batch(model, preprocess)
     if pictures is None:
         return
@@ -112,33 +112,47 @@ def _is_deep(model: keras.Model) -> bool:
     return kinds.count(layers.BatchNormalization) > _DEEP and layers.Add not in kinds
 
 
-def _draw(layer: Any, seed: int, beta: tuple[float, float]) -> None:
-    """Set the variables that the layer itself holds; what has no neutral value by its name is drawn."""
-    for variable in layer._trainable_variables + layer._non_trainable_variables:
-        shape = tuple(variable.shape)
-        generator = _generator(seed, variable.path)
-        match variable.name:
-            case "moving_mean":
-                variable.assign(np.zeros(shape, "float32"))
-            case "moving_variance":
-                variable.assign(np.ones(shape, "float32"))
-            case "bias":
-                variable.assign(generator.uniform(-_BIAS, _BIAS, shape).astype("float32"))
-            case "beta":
-                variable.assign(generator.uniform(*beta, shape).astype("float32"))
-            case "gamma":
-                variable.assign(generator.uniform(*_GAMMA, shape).astype("float32"))
-            case "kernel" if _interpolates(layer):
-                variable.assign(layer.kernel_initializer(shape))
-            case name if name.endswith("kernel") and len(shape) > 1:
-                values = generator.standard_normal(shape, dtype=np.float32)
-                if isinstance(layer, layers.Conv2DTranspose):
-                    shared = generator.standard_normal(shape[-2:], dtype=np.float32)
-                    values = np.float32(math.sqrt(1 - _TAPS**2)) * shared + np.float32(_TAPS) * values
-                values *= np.float32(_deviation(layer, name, shape))
+def _draw(model: keras.Model, seed: int, beta: tuple[float, float]) -> None:
+    """Set all variables that have no neutral value by their names; a variable's values hang on its path alone."""
+    held = [
+        (layer, variable)
+        for layer in _layers(model)
+        for variable in layer._trainable_variables + layer._non_trainable_variables
+    ]
+    # Drawing releases Python's lock, and a deep network has a second of it.
+    with ThreadPoolExecutor() as pool:
+        drawn = pool.map(lambda each: _drawn(each[0], each[1], seed, beta), held)
+        for (_, variable), values in zip(held, drawn, strict=True):
+            if values is not None:
                 variable.assign(values)
-            case _:  # what a layer knows better: statistics of Normalization, slopes of PReLU
-                pass
+
+
+def _drawn(layer: Any, variable: Any, seed: int, beta: tuple[float, float]) -> Any | None:
+    """Return the values of a variable that the layer itself holds; None where it keeps those that it has."""
+    shape = tuple(variable.shape)
+    generator = _generator(seed, variable.path)
+    match variable.name:
+        case "moving_mean":
+            return np.zeros(shape, "float32")
+        case "moving_variance":
+            return np.ones(shape, "float32")
+        case "bias":
+            return generator.uniform(-_BIAS, _BIAS, shape).astype("float32")
+        case "beta":
+            return generator.uniform(*beta, shape).astype("float32")
+        case "gamma":
+            return generator.uniform(*_GAMMA, shape).astype("float32")
+        case "kernel" if _interpolates(layer):
+            return layer.kernel_initializer(shape)
+        case name if name.endswith("kernel") and len(shape) > 1:
+            values = generator.standard_normal(shape, dtype=np.float32)
+            if isinstance(layer, layers.Conv2DTranspose):
+                shared = generator.standard_normal(shape[-2:], dtype=np.float32)
+                values = np.float32(math.sqrt(1 - _TAPS**2)) * shared + np.float32(_TAPS) * values
+            values *= np.float32(_deviation(layer, name, shape))
+            return values
+        case _:  # what a layer knows better: statistics of Normalization, slopes of PReLU
+            return None
 
 
 def _interpolates(layer: Any) -> bool:
