@@ -2,7 +2,8 @@
 
     EdgecvError
     ├── OptionError (ValueError)        an option or argument has a value that cannot work
-    │   └── ArchitectureError           a network cannot be built so
+    │   ├── ArchitectureError           a network cannot be built so
+    │   └── TargetError                 no such target, or it reads another format
     ├── UnknownNameError                no such architecture, exporter or runtime
     ├── PluginError                     an entry point cannot be loaded or breaks its contract
     ├── MissingExtraError               a package of an extra is not installed
@@ -60,6 +61,10 @@ class OptionError(EdgecvError, ValueError):
 
 class ArchitectureError(OptionError):
     """A network cannot be built with these arguments."""
+
+
+class TargetError(OptionError):
+    """There is no such target to check for, or it reads another format."""
 
 
 class UnknownNameError(EdgecvError):

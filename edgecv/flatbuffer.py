@@ -62,15 +62,15 @@ class Table:
         for element in range(position + 4, position + 4 + 4 * length, 4):
             yield Table(self.data, _follow(self.data, element))
 
-    def integers(self, field: int) -> list[int]:
-        """Return a vector of 32-bit integers, empty where absent."""
+    def integers(self, field: int, kind: str = "i") -> list[int]:
+        """Return a vector of integers, empty where absent; ``kind`` is their `struct` character."""
         position = self._target(field)
         if position is None:
             return []
         length = _unpack(self.data, position, "I")
-        if position + 4 + 4 * length > len(self.data):
+        if position + 4 + struct.calcsize(f"<{kind}") * length > len(self.data):
             raise FlatbufferError(f"the vector at byte {position} runs over the end")
-        return list(struct.unpack_from(f"<{length}i", self.data, position + 4))
+        return list(struct.unpack_from(f"<{length}{kind}", self.data, position + 4))
 
     def floats(self, field: int) -> list[float]:
         """Return a vector of 32-bit floats, empty where absent."""

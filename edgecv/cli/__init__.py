@@ -25,6 +25,7 @@ __all__ = ["cli", "main"]
 _COMMANDS = {
     "benchmark": ("edgecv.cli.benchmark:benchmark", "Time artifacts and networks in turn: latency, memory, profile."),
     "build": ("edgecv.cli.build:build", "Build a network by name and save it as a .keras file."),
+    "check": ("edgecv.cli.check:check", "Look whether every operator of an artifact goes on a target, by its tables."),
     "check-exporter": ("edgecv.cli.check_exporter:check_exporter", "Hold an exporter plugin to the contract."),
     "data": ("edgecv.cli.data:data", "Look at labelled data, convert them, and find anchors in them."),
     "doctor": ("edgecv.cli.doctor:doctor", "Say what is installed, what clashes, which devices work, what to do."),
