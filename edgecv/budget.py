@@ -5,9 +5,10 @@ its layers says where the error grows, and the layers with the largest growth go
 the top of that list, as bisection finds to be enough.
 """
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from edgecv.deployable import Deployable
     from edgecv.layer_errors import LayerError
 
-__all__ = ["Budget", "Quantizer", "check_max_drop", "make_budget", "unjudged", "write_reduced"]
+__all__ = ["Budget", "Quantizer", "check_max_drop", "make_budget", "timed_within", "unjudged", "write_reduced"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Tell = Callable[[str], None]
@@ -43,6 +44,8 @@ _LONGEST = 2**MOST_REQUANTISATIONS - 1
 # Pictures on which the errors of layers are measured.
 _RANKED_ON = 8
 _SECONDS = 5.0
+# Where there is nothing to compare with, the time is a figure by the way.
+_SECONDS_ALONE = 0.5
 # Of what varies in a layer: what int8 loses where nothing is wrong is a thousandth.
 _MUCH = 0.05
 _GREY = 128
@@ -345,12 +348,24 @@ def as_float(exporter: Exporter) -> Exporter | None:
     return changed
 
 
+@contextlib.contextmanager
+def timed_within(seconds: float) -> Iterator[None]:
+    """Time artifacts for so many seconds at most within the block: in tests nobody reads what comes of it."""
+    global _SECONDS, _SECONDS_ALONE
+    before = _SECONDS, _SECONDS_ALONE
+    _SECONDS, _SECONDS_ALONE = (min(seconds, each) for each in before)
+    try:
+        yield
+    finally:
+        _SECONDS, _SECONDS_ALONE = before
+
+
 def measure_speeds(made: Mapping[str, Artifact], opened: Callable[[Artifact], Runner], feed: Array) -> Speeds:
     """Time artifacts of one original in turn on this machine; one is ``written``, one may be ``float32``."""
     # One artifact may have two names.
     names = {id(artifact): label for label, artifact in made.items()}
     calls = {label: _call(opened(made[label]), feed) for label in names.values()}
-    timings = time_in_turn(calls, seconds=_SECONDS)
+    timings = time_in_turn(calls, seconds=_SECONDS if len(calls) > 1 else _SECONDS_ALONE)
     by_label = {label: timings[names[id(artifact)]] for label, artifact in made.items()}
     return Speeds(
         sizes={label: artifact.nbytes for label, artifact in made.items()},

@@ -93,11 +93,6 @@ def deployable() -> Deployable:
     return edgecv.deploy(network, preprocess="0-1")
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgecv.budget._SECONDS", 0.05)
-
-
 @pytest.fixture
 def search(
     deployable: Deployable,

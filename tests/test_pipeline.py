@@ -261,9 +261,8 @@ def test_options_of_an_exporter_given_by_name(shared: Original, tmp_path: Path) 
 
 
 def test_an_exporter_of_one_precision_is_not_held_against_float32(
-    shared: Original, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: Original, photo_folder: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("edgecv.budget._SECONDS", 0.05)
     half = export(shared, to=HalfAlone(), path=tmp_path / "half.onnx")
     assert (half.speeds, metadata(half.path)["precision"]) == (None, "float16")
     small = Calibration(paths=tuple(sorted(photo_folder.iterdir())[:20]))

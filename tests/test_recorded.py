@@ -160,9 +160,8 @@ def test_changed_weights_under_a_fresh_seal_fail_the_cases(
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_one_byte_of_an_int8_weight_under_a_fresh_seal_fails_the_cases(
-    form: str, networks: Any, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: str, networks: Any, photo_folder: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("edgecv.budget._SECONDS", 0.05)
     path = tmp_path / f"net.{form}"
     edgecv.export(
         networks.deployable("separable"), to=form, path=path, precision="int8", calibration=list(photo_folder.iterdir())

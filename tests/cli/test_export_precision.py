@@ -26,7 +26,6 @@ QUANTIZATION = {
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_folder: Path) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("edgecv.budget._SECONDS", 0.05)
     (tmp_path / "photos").symlink_to(photo_folder)
     return tmp_path
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +66,7 @@ def _digest(bench: "Bench") -> None:
     except ArtifactError as error:
         demand(False, f"right after writing, {one_line(error)}")
     for name, file in artifact_files(path).items():
-        copy = _copy(bench, path)
+        copy = bench.copy(path)
         damaged = copy / name if copy.is_dir() else copy
         content = bytearray(file.read_bytes())
         if not content:
@@ -85,7 +84,7 @@ def _metadata_replaced(bench: "Bench") -> None:
     case = bench.simplest
     runtime = bench.runtime[1]
     path, document = bench.artifact(case).path, bench.document(case)
-    copy = _copy(bench, path)
+    copy = bench.copy(path)
     one, other = ({**document, "digest": letter * 64} for letter in "ab")
     runtime.write_metadata(copy, one)
     first = _without_digest(copy, "a" * 64)
@@ -174,15 +173,6 @@ def _checkpoints(bench: "Bench") -> None:
             demand(shape == expected[name].shape, f"{case}: {name!r} is {shape}, the original's {expected[name].shape}")
     if len(tried) == 2:
         raise SkippedError(tried[0])
-
-
-def _copy(bench: "Bench", path: Path) -> Path:
-    copy = bench.new_folder("copy") / path.name
-    if path.is_dir():
-        shutil.copytree(path, copy)
-    else:
-        shutil.copyfile(path, copy)
-    return copy
 
 
 def _short(value: Any) -> str:
