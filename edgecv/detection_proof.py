@@ -21,8 +21,10 @@ from edgecv.greedy import Detections, greedy, iou
 from edgecv.nms import Nms
 from edgecv.runtime import Arrays
 
-__all__ = ["LEAST_SCORE", "compare_anchors", "compare_detections"]
+__all__ = ["AT_A_LIMIT", "LEAST_SCORE", "compare_anchors", "compare_detections"]
 
+# In the problem of lists that differ only where rounding decides, but too often.
+AT_A_LIMIT = "boxes differ at a limit"
 _MOST_EXCUSED = 0.02
 _NEAR = 1e-5
 # Boxes a picture that the comparison at a lowered threshold looks at.
@@ -197,7 +199,7 @@ def _match_all(
     worst = int(np.argmax(missing))
     problem = f"{sum(missing)} of {total} boxes have no counterpart" if any(missing) else ""
     if not problem and excused > _MOST_EXCUSED * total:
-        problem = f"{excused} of {total} boxes differ at a limit, more than {_MOST_EXCUSED:.0%}"
+        problem = f"{excused} of {total} {AT_A_LIMIT}, more than {_MOST_EXCUSED:.0%}"
     note = f"{excused} of {total} boxes differ where rounding decides" if excused else ""
     return Comparison(
         max_abs_diff=max((result.box_diff for result in results), default=0.0),

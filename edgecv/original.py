@@ -46,6 +46,10 @@ class Pictures:
     def __add__(self, others: "Pictures") -> "Pictures":
         return Pictures(names=self.names + others.names, values=np.concatenate([self.values, others.values]))
 
+    def chosen(self, rows: Sequence[int]) -> "Pictures":
+        """Return some of them."""
+        return Pictures(names=tuple(self.names[row] for row in rows), values=self.values[list(rows)])
+
 
 def gather_pictures(
     deployable: "Deployable", images: Iterable[Path | str | Array] | None, *, more: Sequence[Path] = ()

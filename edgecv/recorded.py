@@ -16,6 +16,7 @@ import numpy as np
 
 from edgecv.comparison import Comparison
 from edgecv.detection import DETECTIONS
+from edgecv.detection_proof import AT_A_LIMIT
 from edgecv.errors import ArtifactError
 from edgecv.kernel_proof import KERNEL_TOLERANCE, compare_kernels, scales_of
 from edgecv.observed import Observer
@@ -41,7 +42,14 @@ from edgecv.verification import (
 if TYPE_CHECKING:
     from edgecv.deployable import Deployable
 
-__all__ = ["case_pictures", "own_cases", "record_cases", "recorded_pictures", "verify_recorded"]
+__all__ = [
+    "case_pictures",
+    "hangs_on_rounding",
+    "own_cases",
+    "record_cases",
+    "recorded_pictures",
+    "verify_recorded",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -82,16 +90,24 @@ def record_cases(pictures: Pictures, answers: Arrays, nbytes: int) -> list[dict[
     return []
 
 
-def own_cases(deployable: "Deployable", runner: Runner, answers: Arrays, nbytes: int) -> dict[str, Any]:
+def hangs_on_rounding(report: Report) -> bool:
+    """Tell whether cases fail only where boxes lie at limits, so that the next rounding may decide otherwise."""
+    failed = [check for check in report.checks if not check.passed]
+    return bool(failed) and all(AT_A_LIMIT in check.problem for check in failed)
+
+
+def own_cases(
+    deployable: "Deployable", runner: Runner, pictures: Pictures, answers: Arrays, nbytes: int
+) -> dict[str, Any]:
     """Return the cases of an int8 artifact, with its own answers, and how far the range of each output reaches.
 
     Args:
         deployable: The original.
         runner: The artifact, opened with its checkpoints.
+        pictures: Of `case_pictures`.
         answers: The original's answers to the pictures of verification, which tell the ranges.
         nbytes: Size of the artifact without them.
     """
-    pictures = case_pictures(deployable)
     own = run_batched(runner, deployable.feed(pictures.values), deployable.batch or 1)
     head = Head.of(deployable.task, deployable.postprocess(), deployable.graph_resize())
     return {"scales": scales_of(head, answers), "cases": record_cases(pictures, own, nbytes)}

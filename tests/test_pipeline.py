@@ -12,6 +12,7 @@ import pytest
 from edgecv_onnx import OnnxExporter
 
 import edgecv
+from edgecv import pipeline, recorded, verify
 from edgecv.artifact import Artifact
 from edgecv.calibration import Calibration
 from edgecv.deployable import Deployable
@@ -30,6 +31,7 @@ from edgecv.original import original_answers
 from edgecv.patterns import pattern
 from edgecv.pipeline import Original, export
 from edgecv.registry import exporter_names
+from edgecv.report import Report
 from edgecv.session import runtime_of
 
 
@@ -174,6 +176,41 @@ def test_an_artifact_comes_with_its_report_and_carries_it(form: str, original: D
     assert [case["picture"] for case in cases] == ["pattern:0", "pattern:1", "pattern:2"]
     assert (kept["format"], kept["precision"], kept["model"]) == (form, "float32", "separable")
     assert kept["labels"] == list("abcde")
+
+
+@pytest.mark.parametrize(("unsure", "kept"), [((2,), [0, 1]), ((0, 2), [1])])
+def test_a_picture_on_which_rounding_decides_is_no_case(
+    unsure: tuple[int, ...], kept: list[int], original: Deployable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _answers_hang_on_rounding(unsure, monkeypatch)
+    artifact = export(original, to="onnx", path=tmp_path / "x.onnx")
+    document = runtime_of(artifact.path)[1].read_metadata(artifact.path)
+    assert [case["picture"] for case in document["verification"]["cases"]] == [f"pattern:{seed}" for seed in kept]
+    assert verify(artifact.path).passed
+
+
+def test_where_rounding_decides_on_all_pictures_nothing_is_written(
+    original: Deployable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _answers_hang_on_rounding((0, 1, 2), monkeypatch)
+    with pytest.raises(VerificationError, match=r"^separable fails its own recorded cases: 2 of 56 boxes differ"):
+        export(original, to="onnx", path=tmp_path / "x.onnx")
+    assert entries(tmp_path) == []
+
+
+def _answers_hang_on_rounding(unsure: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let cases of these patterns fail as those of detectors do."""
+    sound = recorded.verify_recorded
+
+    def verify_recorded(path: Path, document: Any, *rest: Any) -> Report:
+        report = sound(path, document, *rest)
+        pictures = [case["picture"] for case in document["verification"]["cases"]]
+        if not any(f"pattern:{seed}" in pictures for seed in unsure):
+            return report
+        problem = "2 of 56 boxes differ at a limit, more than 2%"
+        return dataclasses.replace(report, checks=(dataclasses.replace(report.checks[0], problem=problem),))
+
+    monkeypatch.setattr(pipeline, "verify_recorded", verify_recorded)
 
 
 def test_recorded_cases_are_the_originals_answers(original: Deployable, tmp_path: Path) -> None:
