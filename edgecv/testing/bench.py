@@ -317,8 +317,11 @@ class Bench:
 
         original = self.original(case)
         options = self.options(precision)
+        unproven = precision == "int8" and CASES[case].unproven_in_int8
         try:
             with quiet_frameworks():
+                if unproven:
+                    return Made(artifact=export(original, to=self.name, path=path, verify=False, **options))
                 # Int8 holds pictures out of its calibration to verify on, which the shared answers do not have.
                 source = original.deployable if precision == "int8" else original
                 return Made(artifact=export(source, to=self.name, path=path, **options))
