@@ -19,5 +19,7 @@ assert list(data.glob("photos/*.png")), "the wheel lost its photos"
 templates = Path(edgecv.__file__).parent / "html_report" / "templates"
 assert {"page.html.j2", "style.css"} <= {file.name for file in templates.iterdir()}, "the wheel lost its templates"
 tables = Path(edgecv.__file__).parent / "targets" / "tables"
-assert {"tflm.json"} <= {file.name for file in tables.iterdir()}, "the wheel lost its tables of targets"
+assert {"tflm.json", "ethos-u.json", "onnxruntime.json", "tflite-gpu.json", "mediapipe.json", "browser.json"} <= {
+    file.name for file in tables.iterdir()
+}, "the wheel lost its tables of targets"
 print(f"wheel: {len(names)} exporters, {len(listed)} architectures, {len(installed)} distributions installed")

@@ -18,10 +18,12 @@ class Problem:
     Attributes:
         problem: What does not go.
         remedy: What to change; where empty, one is found by where the operator is.
+        in_network: What to change where it is of a layer, not of the pipeline around the network.
     """
 
     problem: str
     remedy: str = ""
+    in_network: str = "use another layer in its place"
 
 
 @dataclass(kw_only=True)
@@ -49,7 +51,7 @@ class Finder:
     def operator(self, operator: Operator, found: Problem) -> None:
         """Something is wrong with an operator."""
         layer = self._layers.of(operator)
-        remedy = found.remedy or self._remedy(layer)
+        remedy = found.remedy or _by_place(layer) or found.in_network
         key = (operator.name, layer, found.problem, remedy)
         tensors: Sequence[str] = [tensor.name for tensor in operator.outputs[:1]]
         if key not in self._places:
@@ -68,14 +70,12 @@ class Finder:
             tensors=(*known.tensors, *tensors),
         )
 
-    def _remedy(self, layer: str) -> str:
-        if layer == "pipeline: NMS":
-            return "export with --no-nms: suppression then runs on the host"
-        if layer.startswith("pipeline:"):
-            part = layer.partition(": ")[2]
-            if part == "scaling":
-                return "export with --input float32: scaling is then up to the caller"
-            if part == "decoding":
-                return "export the network alone, and decode on the host"
-            return "export with --activation none"
-        return "use another layer in its place"
+
+def _by_place(layer: str) -> str:
+    """Return what to change where an operator is of the pipeline around the network."""
+    return {
+        "pipeline: NMS": "export with --no-nms: suppression then runs on the host",
+        "pipeline: scaling": "export with --input float32: scaling is then up to the caller",
+        "pipeline: decoding": "leave it on the host: with the network alone, it decodes there",
+        "pipeline: activation": "export with --activation none, or leave it on the host",
+    }.get(layer, "")

@@ -41,6 +41,7 @@ _FIELDS: dict[str, dict[str, tuple[int, str, int]]] = {
     "RESIZE_BILINEAR": {"align_corners": (2, "b", 0), "half_pixel_centers": (3, "b", 0)},
     "RESIZE_NEAREST_NEIGHBOR": {"align_corners": (0, "b", 0), "half_pixel_centers": (1, "b", 0)},
     "STRIDED_SLICE": {"ellipsis_mask": (2, "i", 0), "new_axis_mask": (3, "i", 0), "shrink_axis_mask": (4, "i", 0)},
+    "GATHER": {"axis": (0, "i", 0), "batch_dims": (1, "i", 0)},
     "MIRROR_PAD": {"mode": (0, "b", 0)},
     "DEPTH_TO_SPACE": {"block_size": (0, "i", 0)},
     "SPACE_TO_DEPTH": {"block_size": (0, "i", 0)},

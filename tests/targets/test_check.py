@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ def test_the_shell_says_yes_with_0_and_no_with_1() -> None:
     assert {"op", "layer", "problem", "remedy"} <= set(second["obstacles"][0])
 
 
-@pytest.mark.parametrize("name", ["tflm"])
+@pytest.mark.parametrize("name", ["browser", "ethos-u", "mediapipe", "onnxruntime", "tflite-gpu", "tflm"])
 def test_tables_say_where_they_come_from(name: str) -> None:
     table = load_table(name)
     assert table["source"]
@@ -50,7 +52,9 @@ def test_tables_say_where_they_come_from(name: str) -> None:
 
 
 def test_what_cannot_be_checked_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(TargetError, match=r"^Unknown target 'tfml'. Did you mean 'tflm'\? Known: tflm.*\.$"):
+    with pytest.raises(
+        TargetError, match=r"^Unknown target 'tfml'. Did you mean 'tflm'\? Known: browser, ethos-u55-32, .*tflm\.$"
+    ):
         check(CLASSIFIER, "tfml")
     message = (
         r"^TensorFlow Lite Micro \S+ reads TFLite, and '.*detector-onnx-int8.onnx' is ONNX: "
@@ -78,3 +82,64 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     Path(path).write_bytes(bytes(data))
     with pytest.raises((DigestError, ArtifactError)):
         check(path, "tflm")
+
+
+def test_what_stays_on_the_cpu_of_an_ethos_u_is_named_with_its_layer() -> None:
+    checked = check(CLASSIFIER, "ethos-u55-128")
+    assert [(each.op, each.layer) for each in checked.obstacles] == [
+        ("DEQUANTIZE", "head"),
+        ("SOFTMAX", "pipeline: activation"),
+    ]
+    floats = check(GOLDEN / "separable-tflite-float32.tflite", "ethos-u85-256")
+    assert floats.failing == floats.operators
+    assert "no operator is on the NPU" in floats.notes
+    assert "export with --precision int8, without giving the layer back to float32" in {
+        each.remedy for each in floats.obstacles
+    }
+
+
+def test_a_release_of_onnx_runtime_reads_opsets_ir_versions_and_types_of_its_own(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    def write(dtype: int, opset: int, ir: int, op: str = "Relu", domain: str = "") -> Path:
+        tensors = [helper.make_tensor_value_info(name, dtype, [1, 4]) for name in "xy"]
+        graph = helper.make_graph([helper.make_node(op, ["x"], ["y"], domain=domain)], "g", tensors[:1], tensors[1:])
+        opsets = [helper.make_opsetid("", opset), *([helper.make_opsetid(domain, 1)] if domain else [])]
+        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=ir), tmp_path / "one.onnx")
+        return tmp_path / "one.onnx"
+
+    def problems(path: Path, target: str) -> list[tuple[str, str]]:
+        return [(each.problem, each.remedy) for each in check(path, target).obstacles]
+
+    assert problems(write(TensorProto.FLOAT, 13, 7), "onnxruntime==1.7") == []
+    assert problems(write(TensorProto.FLOAT, 21, 10), "onnxruntime==1.17.3") == [
+        (
+            "it has IR version 10, and 1.17 reads 9 at most",
+            "export with a lower --opset, whose IR version is lower, or use onnxruntime>=1.18",
+        ),
+        ("it has opset 21, and 1.17 knows 20 at most", "export with --opset 20, or use onnxruntime>=1.18"),
+    ]
+    assert problems(write(TensorProto.FLOAT, 21, 10), "onnxruntime>=1.18") == []
+    (problem, _), *_ = problems(write(TensorProto.INT16, 14, 7), "onnxruntime==1.20")
+    assert problem == "its CPU kernel takes float16, float32, float64, int32, int8, not int16"
+    (problem, _), *_ = problems(write(TensorProto.FLOAT, 13, 7, "Swish", "own"), "browser")
+    assert problem == "it is of the domain 'own', not one of ONNX's own"
+    message = r"^Target 'onnxruntime==0.3' is a release that the table does not know: it has 1.7 to 1.32. Name one.$"
+    with pytest.raises(TargetError, match=message):
+        check(tmp_path / "one.onnx", "onnxruntime==0.3")
+    message = r"^Target 'onnxruntime' names no release of ONNX Runtime. Write onnxruntime==1.32, say.$"
+    with pytest.raises(TargetError, match=message):
+        check(tmp_path / "one.onnx", "onnxruntime")
+
+
+def test_mediapipe_wants_its_own_types_and_the_gpu_no_integers() -> None:
+    problems = {each.problem for each in check(DETECTOR, "mediapipe").obstacles}
+    assert problems == {"ObjectDetector takes float32 outputs alone, not classes int32, count int32"}
+    assert not check(DETECTOR, "tflite-gpu").passed
+    assert check(CLASSIFIER, "tflite-gpu").passed
+
+
+def test_looking_imports_no_framework() -> None:
+    code = "import edgecv.targets, edgecv.cli.check, sys; print({'onnx', 'tensorflow', 'keras'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
