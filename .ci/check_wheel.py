@@ -19,7 +19,8 @@ assert list(data.glob("photos/*.png")), "the wheel lost its photos"
 templates = Path(edgecv.__file__).parent / "html_report" / "templates"
 assert {"page.html.j2", "style.css"} <= {file.name for file in templates.iterdir()}, "the wheel lost its templates"
 tables = Path(edgecv.__file__).parent / "targets" / "tables"
-assert {"tflm.json", "ethos-u.json", "onnxruntime.json", "tflite-gpu.json", "mediapipe.json", "browser.json"} <= {
+held = {file.stem for file in tables.iterdir()}
+assert {"tflm", "ethos-u", "onnxruntime", "tflite-gpu", "mediapipe", "browser"} <= held, "the wheel lost its tables"
     file.name for file in tables.iterdir()
 }, "the wheel lost its tables of targets"
 print(f"wheel: {len(names)} exporters, {len(listed)} architectures, {len(installed)} distributions installed")
