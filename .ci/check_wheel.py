@@ -21,6 +21,4 @@ assert {"page.html.j2", "style.css"} <= {file.name for file in templates.iterdir
 tables = Path(edgecv.__file__).parent / "targets" / "tables"
 held = {file.stem for file in tables.iterdir()}
 assert {"tflm", "ethos-u", "onnxruntime", "tflite-gpu", "mediapipe", "browser"} <= held, "the wheel lost its tables"
-    file.name for file in tables.iterdir()
-}, "the wheel lost its tables of targets"
 print(f"wheel: {len(names)} exporters, {len(listed)} architectures, {len(installed)} distributions installed")
