@@ -11,6 +11,7 @@ from edgecv.runtime import Arrays, NodeTime, TensorInfo
 from edgecv.runtimes import tflite_check, tflite_container
 from edgecv.runtimes.container import is_unicode, one_line, unreadable
 from edgecv.runtimes.feeds import check_feeds, check_threads
+from edgecv.runtimes.tflite_layouts import MEDIAPIPE, as_contract, value_as_contract
 
 __all__ = ["LiteRtRuntime"]
 
@@ -180,7 +181,12 @@ class LiteRtRunner:
     def __init__(self, interpreter: Any, path: Path, exposed: Mapping[str, int], provider: str = "XNNPACK") -> None:
         self._interpreter = interpreter
         self._provider = provider
-        inputs, outputs = _tensors(interpreter, path, set(exposed.values()))
+        signed = tflite_container.signature(path, _SIGNATURE)
+        foreign = None if signed else tflite_container.signature(path, MEDIAPIPE)
+        inputs, outputs = _tensors(interpreter, signed or foreign or ([], []), set(exposed.values()))
+        if foreign:
+            outputs = [(as_contract(info), index) for info, index in outputs]
+        self._foreign = {info.name for info, _ in outputs} if foreign else set()
         self._input_index = {info.name: index for info, index in inputs}
         self._output_index = {**{info.name: index for info, index in outputs}, **exposed}
         self._inputs = tuple(info for info, _ in inputs)
@@ -231,7 +237,8 @@ class LiteRtRunner:
         for name, array in arrays.items():
             self._interpreter.set_tensor(self._input_index[name], array)
         self._interpreter.invoke()
-        return {name: self._value(index) for name, index in self._output_index.items()}
+        values = {name: self._value(index) for name, index in self._output_index.items()}
+        return values | {name: value_as_contract(name, values[name]) for name in self._foreign}
 
     def _value(self, index: int) -> Any:
         # get_tensor copies: the array outlives the next run.
@@ -292,13 +299,12 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _tensors(
-    interpreter: Any, path: Path, exposed: Collection[int]
+    interpreter: Any, names: tuple[list[tuple[str, int]], list[tuple[str, int]]], exposed: Collection[int]
 ) -> tuple[list[tuple[TensorInfo, int]], list[tuple[TensorInfo, int]]]:
     """Return inputs and outputs with their tensor indices: the signature's names and order, else the tensors'."""
-    signed = tflite_container.signature(path, _SIGNATURE)
-    inputs = interpreter.get_input_details()
-    outputs = [each for each in interpreter.get_output_details() if int(each["index"]) not in exposed]
-    names = signed or ([], [])
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    own = {index for _, index in names[1]}  # an output may be exposed, too
+    outputs = [each for each in outputs if int(each["index"]) in own or int(each["index"]) not in exposed]
     return _named(inputs, names[0]), _named(outputs, names[1])
 
 

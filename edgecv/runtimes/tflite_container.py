@@ -162,7 +162,8 @@ def exposing(path: Path, names: Sequence[str]) -> tuple[bytes, dict[str, int]]:
                 raise FlatbufferError(f"there is no tensor {lacking[0]!r}")
             outputs = main.integers(_SUBGRAPH_OUTPUTS)
             added = {name: known[name] for name in names}
-            return with_integers(main, _SUBGRAPH_OUTPUTS, [*outputs, *added.values()]), added
+            more = [index for index in added.values() if index not in outputs]
+            return with_integers(main, _SUBGRAPH_OUTPUTS, [*outputs, *more]), added
         except (FlatbufferError, StopIteration) as error:
             raise unreadable(path, "TFLite", error) from error
 

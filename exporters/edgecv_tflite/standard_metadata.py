@@ -6,9 +6,11 @@ together with edgecv's own metadata, by the runtime that opens the format.
 """
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 from edgecv.deployable import Deployable
+from edgecv.runtimes.tflite_layouts import MEDIAPIPE, SCORES
 
 __all__ = ["add_standard_metadata"]
 
@@ -21,6 +23,24 @@ _IMAGE_PROPERTIES, _NORMALIZATION = 2, 1
 _FEATURE_PROPERTIES = 1
 _RGB, _GRAYSCALE = 1, 2
 _TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS = 2, 3
+_BOX_PROPERTIES, _BOUNDARIES, _RATIO = 3, 1, 0
+# What MediaPipe calls the outputs of a detector.
+_DETECTOR_NAMES = {
+    "boxes": "location",
+    "classes": "category",
+    "scores": "score",
+    "count": "number of detections",
+}
+_KINDS_OF_LABELS = {
+    "probabilities": _TENSOR_AXIS_LABELS,
+    "logits": _TENSOR_AXIS_LABELS,
+    SCORES: _TENSOR_AXIS_LABELS,
+    "classes": _TENSOR_VALUE_LABELS,
+    "mask": _TENSOR_VALUE_LABELS,
+}
+# `ImageSegmenterOptions` of image_segmenter_metadata_schema.fbs (Apache-2.0, MediaPipe): one table of two fields.
+_SEGMENTER, _SEGMENTER_IDENTIFIER = "SEGMENTER_METADATA", b"V001"
+_NONE, _SOFTMAX = 0, 2
 
 
 def add_standard_metadata(model: Any, deployable: Deployable) -> None:
@@ -29,12 +49,20 @@ def add_standard_metadata(model: Any, deployable: Deployable) -> None:
 
     model.metadata = [entry for entry in model.metadata or [] if entry.name != _BUFFER_NAME]
     buffer = schema.BufferT()
-    buffer.data = list(_packed(_model_metadata(deployable)))
+    buffer.data = list(_packed(_model_metadata(deployable, _outputs(model, deployable))))
     model.buffers.append(buffer)
     entry = schema.MetadataT()
     entry.name = _BUFFER_NAME
     entry.buffer = len(model.buffers) - 1
     model.metadata.append(entry)
+
+
+def _outputs(model: Any, deployable: Deployable) -> list[tuple[str, str]]:
+    """Return the names of the outputs in the file's order, and what the metadata call them."""
+    names = {int(entry.tensorIndex): entry.name.decode() for entry in model.signatureDefs[0].outputs}
+    ordered = [names[int(index)] for index in model.subgraphs[0].outputs]
+    renamed = model.signatureDefs[0].signatureKey.decode() == MEDIAPIPE and deployable.task == "detection"
+    return [(name, _DETECTOR_NAMES[name] if renamed else name) for name in ordered]
 
 
 def _packed(metadata: Any) -> bytes:
@@ -45,12 +73,14 @@ def _packed(metadata: Any) -> bytes:
     return bytes(builder.Output())
 
 
-def _model_metadata(deployable: Deployable) -> Any:
+def _model_metadata(deployable: Deployable, outputs: Sequence[tuple[str, str]]) -> Any:
     # Generated code is untyped.
     schema: Any = importlib.import_module("edgecv_tflite.metadata_schema_generated")
     graph = schema.SubGraphMetadataT()
     graph.inputTensorMetadata = [_input(schema, deployable)]
-    graph.outputTensorMetadata = [_output(schema, deployable, name) for name in deployable.output_names]
+    graph.outputTensorMetadata = [_output(schema, deployable, name, theirs) for name, theirs in outputs]
+    if SCORES in dict(outputs):
+        graph.customMetadata = [_activation(schema, deployable)]
     metadata = schema.ModelMetadataT()
     metadata.name = deployable.name
     metadata.description = f"{deployable.task}, exported and verified by edgecv"
@@ -69,8 +99,10 @@ def _input(schema: Any, deployable: Deployable) -> Any:
     # A float input expects the caller to scale; with uint8 the graph scales by itself.
     scaling = deployable.preprocess if deployable.input_dtype == "float32" else None
     options = schema.NormalizationOptionsT()
-    options.mean = list(scaling.mean) if scaling else [0.0]
-    options.std = [1 / scale for scale in scaling.scale] if scaling else [1.0]
+    means, scales = (scaling.mean, scaling.scale) if scaling else ((0.0,), (1.0,))
+    count = max(len(means), len(scales))  # readers demand as many of the one as of the other
+    options.mean = list(means) * (count // len(means))
+    options.std = [1 / scale for scale in scales] * (count // len(scales))
     unit = schema.ProcessUnitT()
     unit.optionsType = _NORMALIZATION
     unit.options = options
@@ -83,22 +115,44 @@ def _input(schema: Any, deployable: Deployable) -> Any:
     return tensor
 
 
-def _output(schema: Any, deployable: Deployable, name: str) -> Any:
+def _output(schema: Any, deployable: Deployable, name: str, theirs: str) -> Any:
     content = schema.ContentT()
-    content.contentPropertiesType = _FEATURE_PROPERTIES
-    content.contentProperties = schema.FeaturePropertiesT()
+    if name in ("boxes", "box") and deployable.task in ("detection", "localisation"):
+        content.contentPropertiesType = _BOX_PROPERTIES
+        content.contentProperties = schema.BoundingBoxPropertiesT()
+        # Left, top, right, bottom.
+        content.contentProperties.index = [0, 1, 2, 3]
+        content.contentProperties.type, content.contentProperties.coordinateType = _BOUNDARIES, _RATIO
+    else:
+        content.contentPropertiesType = _FEATURE_PROPERTIES
+        content.contentProperties = schema.FeaturePropertiesT()
     tensor = schema.TensorMetadataT()
-    tensor.name = name
+    tensor.name = theirs
     tensor.content = content
     if name in ("probabilities", "scores", "box", "objectness"):
         tensor.stats = _range(schema, 0.0, 1.0)
-    kinds = {"probabilities": _TENSOR_AXIS_LABELS, "logits": _TENSOR_AXIS_LABELS, "classes": _TENSOR_VALUE_LABELS}
-    if deployable.labels and name in kinds:
+    if deployable.labels and name in _KINDS_OF_LABELS:
         labels = schema.AssociatedFileT()
         labels.name = _LABEL_FILE
-        labels.type = kinds[name]
+        labels.type = _KINDS_OF_LABELS[name]
         tensor.associatedFiles = [labels]
     return tensor
+
+
+def _activation(schema: Any, deployable: Deployable) -> Any:
+    """Say what makes probabilities of a segmenter's scores."""
+    import flatbuffers
+
+    head = deployable.segmentation
+    builder = flatbuffers.Builder(64)
+    version = builder.CreateString(_PARSER_VERSION)
+    builder.StartObject(2)
+    builder.PrependInt8Slot(0, _SOFTMAX if head is not None and head.activation == "none" else _NONE, _NONE)
+    builder.PrependUOffsetTRelativeSlot(1, version, 0)
+    builder.Finish(builder.EndObject(), _SEGMENTER_IDENTIFIER)
+    custom = schema.CustomMetadataT()
+    custom.name, custom.data = _SEGMENTER, list(builder.Output())
+    return custom
 
 
 def _range(schema: Any, low: float, high: float) -> Any:
