@@ -256,4 +256,5 @@ ready.catch((error) => {
   at("facts").textContent = "";
   complain(error);
 });
-globalThis.edgecv = { ready, answer: (request) => engine.answer(request) };
+// For programs, and for people at the console.
+globalThis.edgecv = { ready, shown, answer: (request) => engine.answer(request) };

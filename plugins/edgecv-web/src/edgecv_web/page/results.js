@@ -31,7 +31,8 @@ function entryOf(kind, each, index, plain, choose) {
     return entry;
   }
   const swatch = element("span", kind === "mask" && each.number === plain ? "swatch none" : "swatch");
-  if (kind !== "classes") entry.style.setProperty("--swatch", cssColour(each.number));
+  if (kind === "mask" && each.number === plain) entry.style.setProperty("--swatch", "var(--muted)");
+  else if (kind !== "classes") entry.style.setProperty("--swatch", cssColour(each.number));
   const value = kind === "mask" ? `${percent(each.share)}` : percent(each.score);
   entry.append(kind === "classes" ? element("span", "value", `${index + 1}`) : swatch, element("span", "label", each.label), element("span", "value", value));
   const rail = element("span", "rail");

@@ -35,5 +35,5 @@ export function factsOf({ metadata, input }, bytes) {
 export function proofOf({ verification, precision }) {
   if (!verification?.passed) return "";
   const worst = Math.max(...(verification.checks ?? []).map((each) => each.relative_diff ?? NaN));
-  return Number.isFinite(worst) && precision === "float32" ? `Proven in a browser: off by at most ${worst.toExponential(1)}` : "Proven in a browser";
+  return Number.isFinite(worst) && precision === "float32" ? `Proven in a browser, to ${worst.toExponential(1)}` : "Proven in a browser";
 }
