@@ -91,6 +91,10 @@ class Table:
         position = self._target(field)
         return None if position is None else Table(self.data, position)
 
+    def place(self, field: int) -> int | None:
+        """Return where a field's value stands in the file, None where absent."""
+        return self._field(field)
+
     def _field(self, field: int) -> int | None:
         """Return where a field's value is; the table begins with the distance back to its list of fields."""
         listing = self.position - _unpack(self.data, self.position, "i")

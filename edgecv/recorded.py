@@ -192,6 +192,11 @@ def _cases(path: Path, metadata: Mapping[str, Any]) -> list[Any]:
         ArtifactError: There are none.
     """
     verification = metadata.get("verification") or {}
+    if not verification and metadata.get("source_verification"):
+        raise ArtifactError(
+            f"{str(path)!r} is whole, its digest agrees; but nothing here can run it: "
+            "what it is made of was verified in its place when it was exported."
+        )
     if not verification:
         raise ArtifactError(f"{str(path)!r} records no verification. Export it with --verify, or give --against MODEL.")
     cases = verification.get("cases")

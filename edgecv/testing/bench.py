@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecv import registry
-from edgecv.exporting import default_name, make_exporter, refuse_unsupported, runtime_of_exporter, source_exporter
+from edgecv.exporting import (
+    default_name,
+    make_exporter,
+    refuse_unsupported,
+    runtime_of_exporter,
+    source_exporter,
+    unverified_because,
+)
 from edgecv.quiet import quiet_frameworks
 from edgecv.testing.cases import CASES
 from edgecv.testing.check import FailedError, SkippedError
@@ -139,6 +146,16 @@ class Bench:
             raise SkippedError("no installed runtime opens it: see the check 'runtime'")
         return found
 
+    def must_run(self) -> None:
+        """Leave a check that runs artifacts, where the exporter says that nothing here can.
+
+        Raises:
+            SkippedError: Nothing can.
+        """
+        reason = unverified_because(self.exporter())
+        if reason is not None:
+            raise SkippedError(f"nothing here can run it: {reason}")
+
     def original(self, case: str) -> "Original":
         """Return a case with its answers."""
         from edgecv.pipeline import Original
@@ -200,7 +217,12 @@ class Bench:
         return self.first("classifier", *CASES)
 
     def runner(self, case: str, precision: str | None = None) -> "Runner":
-        """Open the artifact of a case in its runtime, checkpoints exposed."""
+        """Open the artifact of a case in its runtime, checkpoints exposed.
+
+        Raises:
+            SkippedError: There is none, or nothing here can run it.
+        """
+        self.must_run()
         key = (case, precision or self.base)
         if key not in self._runners:
             artifact = self.artifact(case, precision)

@@ -146,6 +146,7 @@ def _unknown_device(bench: "Bench") -> None:
 def _threads(bench: "Bench") -> None:
     import numpy as np
 
+    bench.must_run()
     case = bench.simplest
     path = bench.artifact(case).path
     feed = {"image": bench.original(case).deployable.feed(bench.pictures(case)[:1])}
@@ -199,6 +200,7 @@ def _predicts(bench: "Bench") -> None:
     import edgecv
     from edgecv.photos import shipped_photos
 
+    bench.must_run()
     photo = next(iter(shipped_photos().values()))
     for case in _written(bench):
         results = edgecv.load(bench.artifact(case).path).predict(photo)

@@ -150,6 +150,7 @@ def _original_unchanged(bench: "Bench") -> None:
 
 
 def _checkpoints(bench: "Bench") -> None:
+    bench.must_run()
     tried = []
     for case in ("detector", "segmenter"):
         try:

@@ -212,11 +212,12 @@ def _runtime(bench: "Bench") -> None:
     )
     name, runtime = found  # type: ignore[misc]
     demand(exporter.suffix in runtime.suffixes, f"runtime {name!r} opens {runtime.suffixes!r}, not {exporter.suffix!r}")
+    demand(isinstance(runtime.summary, str) and runtime.summary.strip(), f"runtime {name!r} has no summary")
+    bench.must_run()
     missing = why_missing(runtime)
     demand(missing is None, f"runtime {name!r} cannot run here: {missing}")
     devices = runtime.devices()
     demand(devices and devices[0] == "cpu", f"runtime {name!r} has the devices {devices!r}, where cpu goes first")
-    demand(isinstance(runtime.summary, str) and runtime.summary.strip(), f"runtime {name!r} has no summary")
 
 
 CHECKS = (
