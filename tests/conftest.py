@@ -26,10 +26,18 @@ _DOCUMENT: dict[str, Any] = {
     "layers": {},
 }
 
+# Files and folders of tests that take minutes.
+_LONGEST = ("training", "test_planted_faults.py", "testing", "weights", "architectures")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest files first: several processes end together where none begins with one of them at the end."""
-    items.sort(key=lambda item: not item.path.is_relative_to(Path(__file__).parent / "training"))
+    first = [Path(__file__).parent / name for name in _LONGEST]
+
+    def place(item: pytest.Item) -> int:
+        return next((place for place, path in enumerate(first) if item.path.is_relative_to(path)), len(first))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)
