@@ -10,7 +10,7 @@ from typing import Any
 from edgecv import metadata
 from edgecv.runtimes.container import MOST_BYTES, damaged, no_metadata, readable
 
-__all__ = ["METADATA_FILE", "is_artifact_folder", "read_folder_metadata", "write_folder_metadata"]
+__all__ = ["METADATA_FILE", "FolderMetadata", "is_artifact_folder", "read_folder_metadata", "write_folder_metadata"]
 
 METADATA_FILE = "edgecv.json"
 
@@ -41,3 +41,19 @@ def read_folder_metadata(path: Path) -> dict[str, Any]:
 def write_folder_metadata(path: Path, document: Mapping[str, Any]) -> None:
     """Put the metadata into a folder, in place of those that it has."""
     (path / METADATA_FILE).write_text(metadata.dump(document))
+
+
+class FolderMetadata:
+    """The half of a Runtime that is the same for every format whose artifacts are folders."""
+
+    def read_metadata(self, path: Path) -> dict[str, Any]:
+        """Read the edgecv metadata without the engine.
+
+        Raises:
+            ArtifactError: There are none, or they make no sense.
+        """
+        return read_folder_metadata(path)
+
+    def write_metadata(self, path: Path, document: Mapping[str, Any]) -> None:
+        """Put the edgecv metadata into the folder, at its top, in place of those that it has."""
+        write_folder_metadata(path, document)

@@ -15,7 +15,7 @@ from edgecv.errors import ArtifactError, DeviceError, MissingExtraError
 from edgecv.runtime import Arrays, NodeTime, TensorInfo
 from edgecv.runtimes.container import one_line, unreadable
 from edgecv.runtimes.feeds import check_feeds, check_threads
-from edgecv.runtimes.folder import read_folder_metadata, write_folder_metadata
+from edgecv.runtimes.folder import FolderMetadata
 
 from edgecv_openvino import container
 
@@ -27,7 +27,7 @@ REMEDY = "Run: pip install 'openvino>=2025,<2027'"
 _NAMES = {"cpu": "CPU", "gpu": "GPU"}
 
 
-class OpenVinoRuntime:
+class OpenVinoRuntime(FolderMetadata):
     """Opens folders of OpenVINO IR with OpenVINO."""
 
     summary: ClassVar[str] = "OpenVINO, CPU and Intel GPU"
@@ -106,18 +106,6 @@ class OpenVinoRuntime:
         except Exception as error:  # whatever it is, it is the answer
             return one_line(error)
         return None
-
-    def read_metadata(self, path: Path) -> dict[str, Any]:
-        """Read the edgecv metadata without the engine.
-
-        Raises:
-            ArtifactError: There are none, or they make no sense.
-        """
-        return read_folder_metadata(path)
-
-    def write_metadata(self, path: Path, document: Mapping[str, Any]) -> None:
-        """Put the edgecv metadata into the folder, in place of those that it has."""
-        write_folder_metadata(path, document)
 
     def operators(self, path: Path) -> dict[str, int]:
         """Count the operators by name, subgraphs included.

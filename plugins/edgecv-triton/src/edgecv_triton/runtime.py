@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from edgecv.runtime import Arrays, NodeTime, TensorInfo
 from edgecv.runtimes.feeds import check_feeds
-from edgecv.runtimes.folder import read_folder_metadata, write_folder_metadata
+from edgecv.runtimes.folder import FolderMetadata
 from edgecv.runtimes.onnxruntime import OnnxRunner, OnnxRuntime
 
 from edgecv_triton.repository import Repository, is_repository, read_repository
@@ -14,7 +14,7 @@ from edgecv_triton.repository import Repository, is_repository, read_repository
 __all__ = ["TritonRunner", "TritonRuntime"]
 
 
-class TritonRuntime:
+class TritonRuntime(FolderMetadata):
     """Opens Triton model repositories with the engine that Triton's backend has, too."""
 
     summary: ClassVar[str] = "model repositories of Triton Inference Server, run by ONNX Runtime"
@@ -56,18 +56,6 @@ class TritonRuntime:
     def probe(self, device: str) -> str | None:
         """Run a tiny graph on a device; say why that fails, None where it runs."""
         return self._inner.probe(device)
-
-    def read_metadata(self, path: Path) -> dict[str, Any]:
-        """Read the edgecv metadata.
-
-        Raises:
-            ArtifactError: There are none, or they make no sense.
-        """
-        return read_folder_metadata(path)
-
-    def write_metadata(self, path: Path, document: Mapping[str, Any]) -> None:
-        """Put the edgecv metadata at the top of the repository, where Triton does not look."""
-        write_folder_metadata(path, document)
 
     def operators(self, path: Path) -> dict[str, int]:
         """Count the operators of the model by name.
