@@ -143,6 +143,11 @@ def _errors_as_lines() -> Iterator[None]:
         _fail(str(error), _WRONG_INPUT)
     except BrokenPipeError:
         _leave_broken_pipe()
+    except SystemExit as error:  # commands end by click's Exit: a plugin or converter has called sys.exit
+        if error.code == _BROKEN_PIPE:
+            raise
+        where = "Set EDGECV_DEBUG=1 to see where it comes from."
+        _fail(f"A plugin or package would have ended the program: exit {error.code!r}. {where}", _WRONG_INPUT)
     except Exception as error:  # the last resort: a fault of edgecv or of what it calls
         if isinstance(error, OSError) and error.strerror:  # such as a full disk behind stdout
             where = f"{error.filename!r}: " if error.filename is not None else ""

@@ -73,6 +73,12 @@ def test_unknown_commands_and_options_come_with_a_hint() -> None:
         (OptionError("a\nb is wrong."), 2, "Error: a b is wrong."),
         (ValueError("x"), 2, "Error: Unexpected ValueError: x. Set EDGECV_DEBUG=1 to see where it comes from."),
         (MemoryError(), 2, "Error: Unexpected MemoryError. Set EDGECV_DEBUG=1 to see where it comes from."),
+        (
+            SystemExit(0),
+            2,
+            "Error: A plugin or package would have ended the program: exit 0. "
+            "Set EDGECV_DEBUG=1 to see where it comes from.",
+        ),
         (KeyboardInterrupt(), 130, "Error: Interrupted."),
         (click.Abort(), 130, "Error: Interrupted."),
         (click.exceptions.Exit(1), 1, ""),
