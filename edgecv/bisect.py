@@ -9,6 +9,7 @@ Two faults are no layer's. Where the first layer is wrong already, the network i
 may be what the artifact does. Where all layers are right and the outputs are wrong, it is what follows the network.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 
 from edgecv.comparison import TOLERANCES
 from edgecv.errors import OptionError
-from edgecv.files import replace_whole
+from edgecv.files import replace_whole, writable_folder
 from edgecv.layer_errors import LayerError, Layers
 from edgecv.layer_groups import Groups
 from edgecv.metadata import check_digest
@@ -341,6 +342,9 @@ def _save(layers: Layers, found: LayerError, feeds: Array, pictures: Pictures, f
     Raises:
         OutputError: They cannot be written there.
     """
+    writable_folder(folder)
+    with contextlib.suppress(FileExistsError):  # `replace_whole` says what is in its place
+        folder.mkdir()
     path = folder / f"{found.layer.replace('/', '_')}.npz"
     original, artifact = layers.tensors(found.tensor, feeds)
     with replace_whole(path) as temporary, quiet_frameworks():

@@ -72,7 +72,6 @@ def check_bisect_options(artifact: Path, against: str | None, options: Mapping[s
         from edgecv.files import writable_folder
 
         writable_folder(options["tensors"])
-        options["tensors"].mkdir(exist_ok=True)
 
 
 def run_bisect(

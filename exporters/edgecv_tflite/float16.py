@@ -42,7 +42,9 @@ def halve(model: Any, names: "Names") -> None:
         operator.inputs, operator.outputs = [len(graph.tensors) - 1], [index]
         operators.append(operator)
     graph.operators = [*operators, *graph.operators]
-    for buffer in halves:
+    # Equal constants share a buffer: one of them may have been too small to halve, or lie in a loop.
+    used = {tensor.buffer for each in model.subgraphs for tensor in each.tensors}
+    for buffer in halves.keys() - used:
         model.buffers[buffer].data = None
 
 

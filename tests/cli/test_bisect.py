@@ -57,6 +57,12 @@ def verify(*arguments: object) -> Result:
     return CliRunner().invoke(cli, ["verify", *map(str, arguments)])
 
 
+def test_no_folder_is_left_where_there_is_nothing_to_save(folder: Path) -> None:
+    result = verify("a.onnx", "--against", "mine.keras", "--bisect", "--save-tensors", "out")
+    assert result.exit_code == 0, result.output
+    assert not (folder / "out").exists()
+
+
 def test_a_damaged_file_is_bisected_all_the_same(faulty: Path, folder: Path) -> None:
     result = verify("faulty.onnx", "--against", "mine.keras", "--bisect", "--save-tensors", "out")
     assert result.exit_code == 1

@@ -301,6 +301,18 @@ def test_float16_passes_its_proof(networks: Any, tmp_path: Path) -> None:
     assert artifact.report.passed
 
 
+def test_float16_leaves_a_constant_that_others_share(tmp_path: Path) -> None:
+    """An LSTM begins with states of zeros: of the loop's inputs two are one constant, and one of them is halved."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.LSTM(40, name="rows")(layers.Reshape((8, 24))(image))
+    network = keras.Model(image, layers.Dense(3, name="head")(x), name="recurrent")
+    deployable = edgecv.deploy(network, preprocess="0-1")
+    artifact = edgecv.export(deployable, to="tflite", path=tmp_path / "recurrent.tflite", precision="float16")
+    assert artifact.report is not None
+    assert artifact.report.passed
+
+
 def test_a_quantised_network_is_refused(networks: Any, tmp_path: Path) -> None:
     deployable = networks.deployable("separable")
     deployable.network.get_layer("head").quantize("int8")
