@@ -146,6 +146,7 @@ class WebRunner:
 
     Attributes:
         shareable: Several threads may run it at the same time; the page answers one after the other.
+        milliseconds: What the last run took in the page, as it measured it: without the way there and back.
     """
 
     shareable: ClassVar[bool] = True
@@ -158,6 +159,7 @@ class WebRunner:
         exposed: Sequence[str],
         optional: tuple[TensorInfo, ...],
     ) -> None:
+        self.milliseconds = 0.0
         self._tab = tab
         self._path = path
         self._exposed = tuple(exposed)
@@ -217,6 +219,7 @@ class WebRunner:
             raise ArtifactError(
                 f"{str(self._path)!r} fails in the browser: {one_line(error)}. Export it again."
             ) from error
+        self.milliseconds = float(answer["milliseconds"])
         return {name: self._real(name, _array(each)) for name, each in answer["outputs"].items()}
 
     def _real(self, name: str, values: Any) -> Any:
