@@ -95,6 +95,11 @@ def test_no_engine_falls_over_damage_that_was_sealed(worker: Any, tmp_path: Path
     run_sealed(worker, tmp_path, 40, first=100)
 
 
+def test_an_engine_whose_message_is_no_text_is_one_line(worker: Any, tmp_path: Path) -> None:
+    if "separable-openvino-float32" in NAMES:
+        run_sealed(worker, tmp_path, 1, first=1887)
+
+
 def test_benchmark_and_load_refuse_damage(tmp_path: Path) -> None:
     for case in damaging.cases(NAMES, 20, first=300):
         place = tmp_path / str(case.seed)

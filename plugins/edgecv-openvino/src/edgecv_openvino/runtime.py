@@ -90,7 +90,7 @@ class OpenVinoRuntime(FolderMetadata):
             outputs = tuple(_info(each) for each in model.outputs)
             _expose(model, path, [name for name in expose if name not in {info.name for info in outputs}])
             compiled = core.compile_model(model, _NAMES[device], _settings(threads, profile))
-        except RuntimeError as error:
+        except (RuntimeError, UnicodeDecodeError) as error:  # what it says of a damaged graph need be no UTF-8
             raise unreadable(path, container.FORM, error) from error
         return OpenVinoRunner(compiled, outputs, names=_names(model), optional=_states(model))
 
