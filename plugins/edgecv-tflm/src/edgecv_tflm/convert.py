@@ -9,13 +9,15 @@ import numpy as np
 from edgecv.artifact import Artifact
 from edgecv.detection import CHECKPOINTS
 from edgecv.errors import ConversionError, UnsupportedLayerError
+from edgecv.targets import check
 from edgecv_tflite.operators import kind, names_of
 
 from edgecv_tflm.agreement import check_agreement
 from edgecv_tflm.description import DESCRIPTION_FILE
-from edgecv_tflm.graph import Cut, borders, cut, packed
+from edgecv_tflm.graph import LOOPS, Cut, borders, cut, packed
 from edgecv_tflm.identifiers import c_identifier
 from edgecv_tflm.micro import MicroError, measure_arena
+from edgecv_tflm.model_file import as_file
 from edgecv_tflm.operators import METHODS
 from edgecv_tflm.sources import texts
 
@@ -27,6 +29,7 @@ __all__ = ["Converted", "convert"]
 
 # Pictures that both kernels are held to, beside all black, all white and noise.
 _PICTURES = 4
+_REMEDY = "Replace it in the network, or take another format."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,24 +99,34 @@ def _feeds(deployable: "Deployable", calibration: "Calibration") -> "Iterator[np
 
 
 def _refuse_lacking(made: Cut, operators: list[str]) -> None:
-    for name in operators:
-        if name not in METHODS:
-            raise _lacks(made, name, f"needs the operator {name}, which TensorFlow Lite Micro lacks")
+    lacking = [name for name in operators if name not in METHODS]
+    if lacking:
+        raise _refused(made, lacking[0], "which TensorFlow Lite Micro lacks")
 
 
 def _refusal(made: Cut, error: MicroError, deployable: "Deployable") -> Exception:
     """Return the error of a model that the interpreter refuses: with layer and operator, where it says which."""
     if error.operator is None:
         return ConversionError(f"{deployable.name} does not run in TensorFlow Lite Micro: {error}.")
-    if error.node is None:
-        return _lacks(made, error.operator, f"needs the operator {error.operator}, which TensorFlow Lite Micro lacks")
-    problem = f"has an operator {error.operator} that TensorFlow Lite Micro refuses ({error})"
-    return _lacks(made, error.operator, problem, made.model.subgraphs[0].operators[error.node])
+    operators = made.model.subgraphs[0].operators
+    operator = operators[error.node] if error.node is not None and error.node < len(operators) else None
+    why = (
+        "which TensorFlow Lite Micro lacks" if error.node is None else f"which TensorFlow Lite Micro refuses ({error})"
+    )
+    return _refused(made, error.operator, f"which TensorFlow Lite Micro {why}", operator)
 
 
-def _lacks(made: Cut, name: str, problem: str, operator: Any = None) -> UnsupportedLayerError:
+def _refused(made: Cut, name: str, why: str, operator: Any = None) -> UnsupportedLayerError:
+    """Return the error of an operator; where edgecv's table of the target knows of it, in its words."""
     main = made.model.subgraphs[0].operators
     # In a loop, the loop's own layer is the one to name.
-    having = [each for each in main if kind(made.model, each) in (name, "WHILE", "IF")]
-    (tensor, *_) = names_of(made.model, (operator or having[0]).outputs)
-    return UnsupportedLayerError(tensor, problem, "Replace it in the network, or take another format.")
+    having = [operator] if operator is not None else [each for each in main if kind(made.model, each) in (name, *LOOPS)]
+    (tensor, *_) = names_of(made.model, having[0].outputs)
+    with as_file(packed(made.model, names=True)) as file:
+        known = [each for each in check(file, "tflm").obstacles if each.op == name]
+    if not known:
+        return UnsupportedLayerError(tensor, f"needs the operator {name}, {why}", _REMEDY)
+    remedy = known[0].remedy
+    return UnsupportedLayerError(
+        tensor, f"needs the operator {name}: {known[0].problem}", f"{remedy[:1].upper()}{remedy[1:]}."
+    )

@@ -19,11 +19,12 @@ from edgecv_tflm.identifiers import distinct
 if TYPE_CHECKING:
     from edgecv.deployable import Deployable
 
-__all__ = ["Cut", "borders", "cut", "packed"]
+__all__ = ["LOOPS", "Cut", "borders", "cut", "packed"]
 
 _ACTIVATIONS = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
 # Operators that run other graphs of the model.
-_CALLERS = ("WHILE", "IF", "CALL_ONCE")
+LOOPS = ("WHILE", "IF", "CALL_ONCE")
+_MOST_STEPS = 2**31
 # How names of tensors begin that are no layer's.
 _PIPELINE = "pipeline"
 # Forms that C decodes.
@@ -64,6 +65,7 @@ def cut(content: bytes, deployable: "Deployable", prefix: str) -> Cut:
             for name, symbol, (_, activation) in zip(deployable.output_names, symbols, found, strict=True)
         ]
     _keep(model, heads)
+    _relax_bounds(model)
     return Cut(
         model=model,
         description=Description(
@@ -203,10 +205,26 @@ def _keep(model: Any, outputs: Sequence[int]) -> None:
     graph.name = None
     model.signatureDefs, model.metadata, model.metadataBuffer, model.description = [], [], None, None
     drop_unused(model)
-    if not any(kind(model, operator) in _CALLERS for operator in graph.operators):
+    if not any(kind(model, operator) in LOOPS for operator in graph.operators):
         del model.subgraphs[1:]  # loops and branches of what was cut off
         _drop_codes(model)
         _drop_buffers(model)
+
+
+def _relax_bounds(model: Any) -> None:
+    """Take the 6 off ReLU6 where int8 ends far below it: kernels refuse a bound of more steps than 32 bits count.
+
+    Untrained networks have such activations, of 1e-9 and less. The answers are the same.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    kinds = schema.ActivationFunctionType
+    for operator in model.subgraphs[0].operators:
+        options = operator.builtinOptions
+        if getattr(options, "fusedActivationFunction", kinds.NONE) == kinds.RELU6:
+            scale = _tensor(model, operator.outputs[0]).scale
+            if scale and 6 / scale >= _MOST_STEPS:
+                options.fusedActivationFunction = kinds.RELU
 
 
 def _drop_codes(model: Any) -> None:

@@ -11,7 +11,7 @@ from edgecv.runtime import Arrays, TensorInfo
 from edgecv.runtimes import tflite_check, tflite_container, tflite_costs
 from edgecv.runtimes.container import unreadable
 from edgecv.runtimes.feeds import check_feeds, check_threads
-from edgecv.runtimes.folder import read_folder_metadata, write_folder_metadata
+from edgecv.runtimes.folder import FolderMetadata
 
 from edgecv_tflm.compiled import CompiledPostprocess, compile_postprocess
 from edgecv_tflm.description import Description, read_description
@@ -30,7 +30,7 @@ _CHECKPOINTS = ("pre_nms/boxes", "pre_nms/scores")
 _LARGE_ARENA = 1 << 28
 
 
-class TflmRuntime:
+class TflmRuntime(FolderMetadata):
     """Opens what the exporter ``tflm`` writes: the C array, run in TensorFlow Lite Micro's interpreter."""
 
     summary: ClassVar[str] = "TensorFlow Lite Micro's interpreter, with the arena that the sources state"
@@ -74,18 +74,6 @@ class TflmRuntime:
             return TflmRunner(path, model, description, expose)
         except (MicroError, FlatbufferError) as error:
             raise unreadable(path, FORM, error) from error
-
-    def read_metadata(self, path: Path) -> dict[str, Any]:
-        """Read the edgecv metadata.
-
-        Raises:
-            ArtifactError: There are none, or they make no sense.
-        """
-        return read_folder_metadata(path)
-
-    def write_metadata(self, path: Path, document: Mapping[str, Any]) -> None:
-        """Put the edgecv metadata beside the sources."""
-        write_folder_metadata(path, document)
 
     def operators(self, path: Path) -> dict[str, int]:
         """Count the operators of the model by name.
