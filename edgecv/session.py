@@ -281,18 +281,19 @@ class Session:
         if lacking:  # an artifact of a fixed batch takes full ones only
             batch = np.concatenate([batch, np.repeat(batch[-1:], lacking, axis=0)])
         outputs = self.run(batch)
-        predictions = [
-            interpret(
-                {name: array[index] for name, array in outputs.items()},
-                task=str(self.metadata["task"]),
-                labels=self._labels,
-                top_k=top_k,
-                placement=self._place(picture),
-                nms=self._nms,
-                least_score=self._least_score,
-            )
-            for index, picture in enumerate(pictures)
-        ]
+        with making_sense(self.path, "its outputs"):  # which may have other names
+            predictions = [
+                interpret(
+                    {name: array[index] for name, array in outputs.items()},
+                    task=str(self.metadata["task"]),
+                    labels=self._labels,
+                    top_k=top_k,
+                    placement=self._place(picture),
+                    nms=self._nms,
+                    least_score=self._least_score,
+                )
+                for index, picture in enumerate(pictures)
+            ]
         milliseconds = round(1000 * (time.perf_counter() - begin) / len(pictures), 3)
         return [replace(prediction, milliseconds=milliseconds) for prediction in predictions]
 

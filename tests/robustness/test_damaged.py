@@ -100,6 +100,12 @@ def test_an_engine_whose_message_is_no_text_is_one_line(worker: Any, tmp_path: P
         run_sealed(worker, tmp_path, 1, first=1887)
 
 
+def test_outputs_under_other_names_are_one_line(worker: Any, tmp_path: Path) -> None:
+    case = damaging.Case(sample="detector-tflite-int8.tflite", kind="flip", seed=2444, sealed=True)
+    outcome = worker.run("predict", damaging.damage(case, SAMPLES, tmp_path), PICTURE)
+    assert (outcome.fault, outcome.code) == ("", 2), outcome
+
+
 def test_benchmark_and_load_refuse_damage(tmp_path: Path) -> None:
     for case in damaging.cases(NAMES, 20, first=300):
         place = tmp_path / str(case.seed)
