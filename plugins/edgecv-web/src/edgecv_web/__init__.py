@@ -88,7 +88,7 @@ class WebExporter:
 
         from edgecv_web.network import network_of_page
         from edgecv_web.samples import sample_pictures
-        from edgecv_web.site import Site, write_folder, write_single
+        from edgecv_web.site import Site, engine_version, write_folder, write_single
 
         document = onnx_container.read_metadata(source.path)
         content, optional = network_of_page(source.path)
@@ -101,7 +101,12 @@ class WebExporter:
         )
         with replace_whole(path) as temporary:
             (write_single if self.single_file else write_folder)(site, temporary)
-        return dataclasses.replace(source, path=path, optional_inputs=tuple(each["name"] for each in optional))
+        return dataclasses.replace(
+            source,
+            path=path,
+            optional_inputs=tuple(each["name"] for each in optional),
+            details={**source.details, "page": {"engine": engine_version()}},
+        )
 
 
 def _not_built() -> str | None:

@@ -81,6 +81,7 @@ class Chromium:
         # Tabs that nobody needs: the garbage collector, which may come at any place, only notes them.
         self._discarded: deque[Tab] = deque()
         self._ended = False
+        self._owner = os.getpid()
         self._profile = _new_profile()
         # Root may not have the sandbox, and some systems give it to nobody.
         sandboxed = [] if os.geteuid() == 0 else [()]
@@ -165,6 +166,8 @@ class Chromium:
 
     def close(self) -> None:
         """End it, and remove what it wrote."""
+        if os.getpid() != self._owner:  # a forked process ends, and this is its parent's
+            return
         process = getattr(self, "_process", None)
         if process is not None:
             with contextlib.suppress(OSError, ValueError):

@@ -94,6 +94,17 @@ class WebRuntime:
         except BrowserError as error:
             raise DeviceError(str(error)) from error
 
+    def probe(self, device: str) -> str | None:  # noqa: ARG002 - there is one alone
+        """Start the browser; say why that fails, None where it runs."""
+        browser = browser_path()
+        if browser is None:
+            return self.missing()
+        try:
+            shared(browser)
+        except BrowserError as error:
+            return one_line(error)
+        return None
+
     def read_metadata(self, path: Path) -> dict[str, Any]:
         """Read the edgecv metadata.
 

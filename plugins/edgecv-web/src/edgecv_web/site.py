@@ -22,7 +22,7 @@ from edgecv_web.container import (
     html_json,
 )
 
-__all__ = ["ENGINE_FILES", "Site", "vendored", "write_folder", "write_single"]
+__all__ = ["ENGINE_FILES", "Site", "engine_version", "vendored", "write_folder", "write_single"]
 
 _HERE = Path(__file__).parent
 # Each after those that it imports.
@@ -83,6 +83,12 @@ class Site:
 def vendored() -> Path:
     """Return the folder of what the build took from onnxruntime-web."""
     return _HERE / "vendor"
+
+
+def engine_version() -> str:
+    """Return name and version of the engine that pages run."""
+    package = json.loads((vendored() / "package.json").read_text())
+    return f"{package['name']} {package['version']}"
 
 
 def write_folder(site: Site, folder: Path) -> None:
