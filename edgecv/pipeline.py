@@ -19,7 +19,7 @@ from edgecv.artifact import Artifact
 from edgecv.budget import Budget, Quantizer, check_max_drop, make_budget, unjudged, write_reduced
 from edgecv.calibration_pictures import CalibrationPictures, CalibrationSource, as_calibration, calibration_pictures
 from edgecv.deployable import Deployable
-from edgecv.errors import BudgetError, OptionError, VerificationError
+from edgecv.errors import BudgetError, ConversionError, OptionError, VerificationError
 from edgecv.evaluation.selection import spread
 from edgecv.exporter import Exporter
 from edgecv.exporting import (
@@ -372,17 +372,23 @@ class _Job:
         """Call an exporter with the Deployable, or with another exporter's artifact of it, which is made for that."""
         original = self.original
         if exporter.source == "deployable":
-            with quiet_frameworks():
-                return exporter.export(original.deployable, path)
+            return self._call(exporter, original.deployable, path)
         inner = source_exporter(exporter)
         with scratch_folder(path) as folder:
             start = self._start(exporter, inner, folder / default_name(original.deployable, inner))
-            with quiet_frameworks():
-                artifact = exporter.export(dataclasses.replace(start, deployable=original.deployable), path)
+            artifact = self._call(exporter, dataclasses.replace(start, deployable=original.deployable), path)
             # The budget of what it starts from is its own.
             return dataclasses.replace(
                 artifact, source_report=start.report, quantization=start.quantization, speeds=start.speeds
             )
+
+    def _call(self, exporter: Exporter, source: Deployable | Artifact, path: Path) -> Artifact:
+        try:
+            with quiet_frameworks():
+                return exporter.export(source, path)
+        except SystemExit as error:  # a converter that was made for the command line
+            problem = f"its converter would have ended the program: exit {error.code!r}"
+            raise ConversionError(f"{self.form} cannot be written: {problem}. Report it to who made it.") from error
 
     def _start(self, exporter: Exporter, inner: Exporter, path: Path) -> Artifact:
         """Write what an exporter starts from. What is proven is what ships; only where that cannot run, it is this."""

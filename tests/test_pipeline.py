@@ -18,6 +18,7 @@ from edgecv.calibration import Calibration
 from edgecv.deployable import Deployable
 from edgecv.errors import (
     ArtifactError,
+    ConversionError,
     DeviceError,
     EdgecvError,
     OptionError,
@@ -94,6 +95,13 @@ class Folder(Text):
         if self.fails:
             raise RuntimeError("half way")
         return Artifact(path=path)
+
+
+class Leaving(Text):
+    """A converter that was made for the command line."""
+
+    def export(self, source: Deployable | Artifact, path: Path) -> Artifact:  # noqa: ARG002
+        raise SystemExit(0)
 
 
 class HalfAlone:
@@ -386,6 +394,15 @@ def test_other_errors_leave_nothing_either(
     )
     with pytest.raises(RuntimeError, match=r"^half way$"):
         export(original, to=Folder(fails=True), path="x", verify=False)
+    assert entries(tmp_path) == []
+
+
+def test_a_converter_does_not_end_the_program(original: Deployable, tmp_path: Path) -> None:
+    expected = (
+        r"^Leaving cannot be written: its converter would have ended the program: exit 0\. Report it to who made it\.$"
+    )
+    with pytest.raises(ConversionError, match=expected):
+        export(original, to=Leaving(), path=tmp_path / "x.text", verify=False)
     assert entries(tmp_path) == []
 
 
