@@ -1,7 +1,7 @@
 """Greedy suppression by TFLite's own NonMaxSuppressionV4, for readers that take a graph without loops.
 
-The definition's loop (`edgecv.blockwise`) is as right, quicker, and what every other TFLite file has. It lies in
-subgraphs of its own, though, and MediaPipe Tasks open files of a single one.
+The definition's loop (`edgecv.blockwise`) is what every other TFLite file has. It lies in subgraphs of its own, though,
+and MediaPipe Tasks open files of a single one.
 
 Each class is suppressed by itself: boxes moved apart by class, so that one operator serves all, lose digits.
 """
