@@ -218,7 +218,8 @@ def test_a_page_works_by_keyboard_on_a_phone(page_of: Callable[..., Path], show:
     until(tab, "edgecv.shown.answer !== null")
     tab.wait_for_selector("#latency:visible")
     assert tab.evaluate("document.documentElement.scrollWidth") == _PHONE["width"]
-    assert tab.get_attribute("#summary", "aria-live") == "polite"
+    assert tab.get_attribute("#spoken", "aria-live") == "polite"
+    assert tab.text_content("#spoken") == tab.inner_text("#summary")
     assert tab.inner_text("#summary") in tab.get_attribute("#canvases", "aria-label")
 
 

@@ -74,7 +74,8 @@ class Site:
         """Return what is fetched while the page runs, by name."""
         return {
             self.model: self.content,
-            **{f"onnxruntime/{name}": (vendored() / name).read_bytes() for name in ENGINE_FILES},
+            # As .js: some hosts send .mjs as no JavaScript, and browsers then refuse it.
+            **{f"onnxruntime/{name.replace('.mjs', '.js')}": (vendored() / name).read_bytes() for name in ENGINE_FILES},
             **{f"samples/{name}": content for name, (_, content) in self.samples.items()},
             _LICENCES: _licences(),
         }

@@ -18,7 +18,7 @@ export class Engine {
     // A program that only asks for outputs may open a page before it has its metadata.
     const [page, metadata] = await Promise.all([readJson("page.json"), settings.quiet ? {} : readJson("edgecv.json")]);
     const [ort, wasm, file] = await Promise.all([
-      moduleAddress("onnxruntime/ort.wasm.bundle.min.mjs").then((address) => import(address)),
+      moduleAddress("onnxruntime/ort.wasm.bundle.min.js").then((address) => import(address)),
       readAsset("onnxruntime/ort-wasm-simd-threaded.wasm.gz"),
       readAsset(page.model),
     ]);

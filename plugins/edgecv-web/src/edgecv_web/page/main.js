@@ -56,9 +56,10 @@ function render(live) {
   listAnswers(at("answers"), answer, { plain: plainClass(), choose });
   const text = summaryOf(answer);
   at("canvases").setAttribute("aria-label", `Picture. ${text}`);
+  at("summary").textContent = text;
   if (live && performance.now() - shown.spoken < SPOKEN_EVERY) return;
   shown.spoken = performance.now();
-  at("summary").textContent = text;
+  at("spoken").textContent = text;
 }
 
 function choose(index) {

@@ -11,7 +11,7 @@ export function summaryOf(answer) {
   if (!found.length) return "Nothing is above the threshold.";
   const counts = new Map();
   for (const { label } of found) counts.set(label, (counts.get(label) ?? 0) + 1);
-  const told = [...counts].map(([label, count]) => (count > 1 ? `${count} × ${label}` : label));
+  const told = [...counts].map(([label, count]) => (count > 1 ? `${label} (${count})` : label));
   const more = told.length > 8 ? " and more" : "";
   return `${found.length} found: ${told.slice(0, 8).join(", ")}${more}.`;
 }
