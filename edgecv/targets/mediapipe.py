@@ -22,6 +22,10 @@ def check_mediapipe(finder: Finder) -> Sequence[str]:
     for operator in graph.operators:
         if operator.custom:
             finder.file(f"MediaPipe's engine has no operator {operator.name}", "export it with --to tflite again")
+    if any(operator.inside for operator in graph.operators):
+        finder.file("it has loops, and MediaPipe opens files of one graph", "export with --for mediapipe")
+    if task == "detection" and not document.get("labels"):
+        finder.file("it has no labels, and MediaPipe could not name a class", "export with --labels FILE")
     if len(graph.inputs) != 1:
         finder.file(f"it has {len(graph.inputs)} inputs, and MediaPipe feeds one", "export without optional inputs")
     for tensor in graph.inputs[:1]:
@@ -34,8 +38,18 @@ def check_mediapipe(finder: Finder) -> Sequence[str]:
             finder.file(f"its batch is {shape[0]}", "export with --batch 1")
         elif None in shape[1:3]:
             finder.file("its size is not fixed", "export with a fixed --input-size, without --resize")
+        if tensor.dtype == "float32" and _scales_by_channel(document.get("preprocess")):
+            finder.file("its scaling differs by channel, and MediaPipe scales all alike", "export with --input uint8")
     _check_outputs(finder, task)
     return (f"for {table['tasks'][task]}",)
+
+
+def _scales_by_channel(scaling: object) -> bool:
+    """Say whether channels are scaled apart, or are in another order than red, green, blue."""
+    if not isinstance(scaling, dict):
+        return False
+    numbers = [scaling.get(name) for name in ("mean", "scale")]
+    return scaling.get("order") == "bgr" or any(isinstance(each, list) and len(set(each)) > 1 for each in numbers)
 
 
 def _check_outputs(finder: Finder, task: str) -> None:

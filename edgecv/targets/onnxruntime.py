@@ -70,6 +70,10 @@ def _problem(operator: Operator, opset: int, release: str, table: Mapping[str, A
     if not since:
         return Problem(problem=f"opset {opset} has no such operator", remedy="export with another --opset")
     kernels = table["kernels"][operator.name][max(since, key=int)]
+    if not kernels:
+        return Problem(
+            problem=f"it has no CPU kernel for what opset {opset} says of it", remedy="export with a lower --opset"
+        )
     dtype = operator.inputs[0].dtype if operator.inputs and operator.inputs[0] is not None else _UNKNOWN
     if dtype == _UNKNOWN:
         return None

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from edgecv.errors import ArtifactError, DeviceError
+from edgecv.metadata import check_digest
 from edgecv.runtimes import tflite_container
 from edgecv.runtimes.folder import read_folder_metadata, write_folder_metadata
 
@@ -40,12 +41,11 @@ class VelaRuntime:
         """Refuse.
 
         Raises:
-            ArtifactError: The folder cannot be read.
-            DeviceError: It can.
+            ArtifactError: The folder cannot be read, or is damaged.
+            DeviceError: It is whole.
         """
         del device, threads, expose
-        self.read_metadata(path)
-        self.operators(path)
+        check_digest(path, self.read_metadata(path))
         raise DeviceError(
             f"{str(path)!r} runs on an Arm Ethos-U alone: it is estimated, not verified. "
             "Run the int8 TFLite file that it is made of in its place."
