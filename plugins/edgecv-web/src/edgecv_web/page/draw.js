@@ -36,7 +36,8 @@ export function drawBoxes(canvas, found, picture, chosen) {
   const size = width < 420 ? 12 : 14;
   context.font = `600 ${size}px system-ui, sans-serif`;
   context.textBaseline = "middle";
-  const tags = found.map((each, index) => {
+  // The best last: they lie on top.
+  const tags = [...found.entries()].reverse().map(([index, each]) => {
     const [x1, y1, x2, y2] = each.box;
     const faint = chosen !== null && chosen !== index;
     const place = [x1 * across, y1 * down, (x2 - x1) * across, (y2 - y1) * down];
@@ -45,7 +46,7 @@ export function drawBoxes(canvas, found, picture, chosen) {
     return { each, place, faint };
   });
   // Tags last: no line of another box runs through them.
-  for (const { each, place, faint } of tags.reverse()) {
+  for (const { each, place, faint } of tags) {
     context.globalAlpha = faint ? 0.25 : 1;
     tag(context, each, place, [width, height], size);
   }
@@ -55,8 +56,11 @@ function outline(context, [x, y, wide, high], number, thick) {
   const line = thick ? 4 : 2.5;
   context.beginPath();
   context.roundRect(x, y, Math.max(1, wide), Math.max(1, high), Math.min(6, wide / 6, high / 6));
-  context.fillStyle = cssColour(number, thick ? 0.22 : 0.1);
-  context.fill();
+  // One alone is filled: many that overlap would hide the picture.
+  if (thick) {
+    context.fillStyle = cssColour(number, 0.22);
+    context.fill();
+  }
   // A dark edge on both sides keeps the line visible on a background of its own colour.
   context.strokeStyle = "rgb(0 0 0 / .45)";
   context.lineWidth = line + 2;
