@@ -377,10 +377,8 @@ class _Job:
         with scratch_folder(path) as folder:
             start = self._start(exporter, inner, folder / default_name(original.deployable, inner))
             artifact = self._call(exporter, dataclasses.replace(start, deployable=original.deployable), path)
-            # The budget of what it starts from is its own.
-            return dataclasses.replace(
-                artifact, source_report=start.report, quantization=start.quantization, speeds=start.speeds
-            )
+            # The budget of what it starts from is its own; size and time here say nothing of where it runs.
+            return dataclasses.replace(artifact, source_report=start.report, quantization=start.quantization)
 
     def _call(self, exporter: Exporter, source: Deployable | Artifact, path: Path) -> Artifact:
         try:
