@@ -1,6 +1,7 @@
 """The C sources of what follows the graph, compiled for this machine and called: what ships is what answers."""
 
 import ctypes
+import functools
 import shutil
 import subprocess
 import tempfile
@@ -113,14 +114,21 @@ def compile_postprocess(description: Description, folder: Path) -> CompiledPostp
     texts = {f"{name}.h": header_text(description), f"{name}.c": source_text(description)}
     if compiler is None or not all(_is(folder / file, text) for file, text in texts.items()):
         return None
+    library = _library(compiler, name, *texts.values())
+    return None if library is None else CompiledPostprocess(description, library)
+
+
+@functools.lru_cache(maxsize=16)
+def _library(compiler: str, name: str, header: str, source: str) -> ctypes.CDLL | None:
+    """Compile sources and load what comes of them; once, as a process never unloads it."""
     with tempfile.TemporaryDirectory() as temporary:
-        for file, text in texts.items():
-            Path(temporary, file).write_text(text, encoding="ascii")
+        Path(temporary, f"{name}.h").write_text(header, encoding="ascii")
+        Path(temporary, f"{name}.c").write_text(source, encoding="ascii")
         library = Path(temporary, "postprocess.so")
         command = [compiler, *_FLAGS, f"{name}.c", "-o", library.name, "-lm"]
         try:
             subprocess.run(command, cwd=temporary, check=True, capture_output=True, timeout=_SECONDS)
-            return CompiledPostprocess(description, ctypes.CDLL(str(library)))
+            return ctypes.CDLL(str(library))
         except (OSError, subprocess.SubprocessError):  # a compiler that cannot make libraries for this Python
             return None
 
