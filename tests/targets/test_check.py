@@ -31,6 +31,13 @@ def test_a_classifier_goes_and_a_detector_with_nms_does_not() -> None:
     assert {each.remedy for each in checked.obstacles} == {"export with --no-nms: suppression then runs on the host"}
 
 
+def test_a_float_file_casts_its_pixels_which_tensorflow_lite_micro_cannot() -> None:
+    (obstacle,) = check(GOLDEN / "separable-tflite-float32.tflite", "tflm").obstacles
+    assert (obstacle.op, obstacle.layer) == ("CAST", "pipeline: scaling")
+    assert obstacle.problem == "its kernel takes float32, int8, int16, int32, bool, not uint8"
+    assert obstacle.remedy == "export with --input float32: scaling is then up to the caller"
+
+
 def test_the_shell_says_yes_with_0_and_no_with_1() -> None:
     yes = run("check", CLASSIFIER, "--target", "tflm")
     assert yes.exit_code == 0
