@@ -8,7 +8,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -26,6 +26,7 @@ from edgecv.quiet import quiet_frameworks
 from edgecv.registry import architecture_names, load_architecture
 from edgecv.training.run_dir import RunDir, is_run_dir
 from edgecv.weights import load_weights
+from edgecv.weights.undrawn import undrawn
 
 if TYPE_CHECKING:
     import keras
@@ -70,7 +71,8 @@ def build(
     architecture = load_architecture(name)
     import_keras()
     with quiet_frameworks():
-        network = architecture.build(input_size=input_size, classes=classes)
+        with undrawn() if weights == "random" else nullcontext():
+            network = architecture.build(input_size=input_size, classes=classes)
         record = load_weights(architecture, network, weights=weights, seed=seed)
     labels = builtin_labels(architecture.labels) if architecture.labels else ()
     wanted = architecture.classes if classes is None else classes
