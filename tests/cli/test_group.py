@@ -61,9 +61,7 @@ def test_help_is_quick() -> None:
 
 def test_unknown_commands_and_options_come_with_a_hint() -> None:
     assert refused("predit") == "Error: Unknown command 'predit'. Did you mean 'predict'?"
-    assert refused("xyz").startswith(
-        "Error: Unknown command 'xyz'. Known: benchmark, build, check, "
-    )
+    assert refused("xyz").startswith("Error: Unknown command 'xyz'. Known: benchmark, build, check, ")
     assert refused("list", "--jso").startswith("Error: No such option '--jso'. Did you mean '--json'?")
     assert refused("list", "exporter").startswith("Error: Invalid value for ")
     assert refused("predict").startswith("Error: Missing argument 'ARTIFACT'")
