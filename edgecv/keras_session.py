@@ -10,7 +10,7 @@ from edgecv.deployable import Deployable, flat_tensors
 from edgecv.errors import DeviceError, ModelError, OptionError, one_line
 from edgecv.extras import import_keras
 from edgecv.pipeline import Original, describe
-from edgecv.runtime import Arrays, TensorInfo
+from edgecv.runtime import Arrays, Opened, TensorInfo
 from edgecv.runtimes.feeds import check_feeds, check_threads
 from edgecv.session import Session
 
@@ -66,7 +66,7 @@ def use_threads(threads: int) -> None:
         raise OptionError("threads of TensorFlow can only be set before it has run. Leave it out.") from error
 
 
-class KerasRunner:
+class KerasRunner(Opened):
     """A Deployable as a `Runner`."""
 
     def __init__(self, original: Original, device: str, *, compiled: bool = False) -> None:
@@ -74,29 +74,16 @@ class KerasRunner:
         batch = flat_tensors(deployable.network.inputs)[0].shape[0]
         self._deployable = deployable
         self._device = device
-        self._inputs = (_of_batch(deployable.input, batch),)
-        self._outputs = tuple(_of_batch(output, batch) for output in original.outputs)
-        self._run = _compiled(deployable, self._inputs[0]) if compiled else deployable.run
+        super().__init__(
+            inputs=(_of_batch(deployable.input, batch),),
+            outputs=(_of_batch(output, batch) for output in original.outputs),
+        )
+        self._run = _compiled(deployable, self.inputs[0]) if compiled else deployable.run
 
     @property
     def deployable(self) -> Deployable:
         """What it runs."""
         return self._deployable
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The one input."""
-        return self._inputs
-
-    @property
-    def optional_inputs(self) -> tuple[TensorInfo, ...]:
-        """None: thresholds are settings of the Deployable."""
-        return ()
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The outputs, in the Deployable's order."""
-        return self._outputs
 
     @property
     def device(self) -> str:
@@ -117,9 +104,9 @@ class KerasRunner:
             OptionError: The array's shape or type is not what it takes.
             ModelError: The network cannot run.
         """
-        check_feeds(feeds, self._inputs)
+        check_feeds(feeds, self.inputs)
         with _on(self._device):
-            return self._run(feeds[self._inputs[0].name])
+            return self._run(feeds[self.inputs[0].name])
 
 
 def _compiled(deployable: Deployable, info: TensorInfo) -> Callable[[Any], Arrays]:

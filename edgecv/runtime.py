@@ -4,7 +4,7 @@ Found by entry points in the group ``edgecv.runtimes``. This half imports neithe
 nor onnx: it is what runs on the device, and what verification runs too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Arrays", "NodeTime", "Runner", "Runtime", "TensorInfo"]
+__all__ = ["Arrays", "NodeTime", "Opened", "Runner", "Runtime", "TensorInfo"]
 
 Arrays = dict[str, "np.ndarray[Any, np.dtype[Any]]"]
 
@@ -83,6 +83,27 @@ class Runner(Protocol):
         Raises:
             OptionError: An array's shape or type is not what the artifact takes.
         """
+
+
+class Opened:
+    """The half of a Runner that is the same in every engine: what is known of the tensors once the artifact is open.
+
+    Attributes:
+        inputs: The required inputs.
+        optional_inputs: The inputs that may be left out.
+        outputs: The outputs, in the artifact's order; without exposed tensors.
+    """
+
+    def __init__(
+        self,
+        *,
+        inputs: Iterable[TensorInfo],
+        outputs: Iterable[TensorInfo],
+        optional_inputs: Iterable[TensorInfo] = (),
+    ) -> None:
+        self.inputs = tuple(inputs)
+        self.optional_inputs = tuple(optional_inputs)
+        self.outputs = tuple(outputs)
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgecv.runtime import Arrays, Runner, TensorInfo
+from edgecv.runtime import Arrays, Opened, Runner
 from edgecv.session import Session
 
 __all__ = ["in_batches"]
@@ -23,28 +23,17 @@ def in_batches(session: Session, batch: int) -> Session:
     return Session(session.path, session.metadata, runner, runtime_name=session.runtime)
 
 
-class _Batched:
+class _Batched(Opened):
     """A runner of a dynamic batch, seen as one of a fixed batch."""
 
     def __init__(self, runner: Runner, batch: int) -> None:
         self._runner = runner
         first, *rest = runner.inputs
-        self._inputs = (replace(first, shape=(batch, *first.shape[1:])), *rest)
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The required inputs, of the fixed batch."""
-        return self._inputs
-
-    @property
-    def optional_inputs(self) -> tuple[TensorInfo, ...]:
-        """The inputs that may be left out."""
-        return self._runner.optional_inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The outputs."""
-        return self._runner.outputs
+        super().__init__(
+            inputs=(replace(first, shape=(batch, *first.shape[1:])), *rest),
+            optional_inputs=runner.optional_inputs,
+            outputs=runner.outputs,
+        )
 
     @property
     def device(self) -> str:

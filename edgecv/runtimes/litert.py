@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from edgecv.errors import ArtifactError, DeviceError, MissingExtraError
-from edgecv.runtime import Arrays, NodeTime, TensorInfo
+from edgecv.runtime import Arrays, NodeTime, Opened, TensorInfo
 from edgecv.runtimes import tflite_check, tflite_container
 from edgecv.runtimes.container import is_unicode, one_line, unreadable
 from edgecv.runtimes.feeds import check_feeds, check_threads
@@ -175,7 +175,7 @@ class LiteRtRuntime:
         return tflite_costs.multiply_adds(path)
 
 
-class LiteRtRunner:
+class LiteRtRunner(Opened):
     """An opened ``.tflite`` file; not for several threads at a time: an interpreter holds the tensors of one run."""
 
     def __init__(self, interpreter: Any, path: Path, exposed: Mapping[str, int], provider: str = "XNNPACK") -> None:
@@ -189,29 +189,13 @@ class LiteRtRunner:
         self._foreign = {info.name for info, _ in outputs} if foreign else set()
         self._input_index = {info.name: index for info, index in inputs}
         self._output_index = {**{info.name: index for info, index in outputs}, **exposed}
-        self._inputs = tuple(info for info, _ in inputs)
-        self._outputs = tuple(info for info, _ in outputs)
+        super().__init__(inputs=(info for info, _ in inputs), outputs=(info for info, _ in outputs))
         self._quantised = {
             int(each["index"]): each["quantization_parameters"]
             for each in interpreter.get_output_details()
             if int(each["index"]) in set(exposed.values())
         }
         interpreter.allocate_tensors()
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The inputs."""
-        return self._inputs
-
-    @property
-    def optional_inputs(self) -> tuple[TensorInfo, ...]:
-        """Nothing: TFLite has no optional inputs."""
-        return ()
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The outputs, in the signature's order."""
-        return self._outputs
 
     @property
     def device(self) -> str:
@@ -231,7 +215,7 @@ class LiteRtRunner:
         """
         import numpy as np  # `edgecv list` imports runtimes and needs no arrays
 
-        check_feeds(feeds, self._inputs)
+        check_feeds(feeds, self.inputs)
         arrays = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
         self._resize(arrays)
         for name, array in arrays.items():

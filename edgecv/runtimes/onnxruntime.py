@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from edgecv.errors import DeviceError, MissingExtraError
-from edgecv.runtime import Arrays, NodeTime, TensorInfo
+from edgecv.runtime import Arrays, NodeTime, Opened, TensorInfo
 from edgecv.runtimes import onnx_container, onnx_scales
 from edgecv.runtimes.container import is_unicode, one_line, unreadable
 from edgecv.runtimes.feeds import check_feeds, check_threads
@@ -190,7 +190,7 @@ class OnnxRuntime:
         return onnx_costs.multiply_adds(path, lambda names: self.open(path, expose=names).run(feeds))
 
 
-class OnnxRunner:
+class OnnxRunner(Opened):
     """An opened ``.onnx`` file.
 
     Attributes:
@@ -205,25 +205,12 @@ class OnnxRunner:
         self._session = session
         self._exposed = tuple(exposed)
         self._scales = dict(scales or {})
-        self._inputs = tuple(_info(each) for each in session.get_inputs())
-        self._optional = tuple(_info(each) for each in session.get_overridable_initializers())
-        self._outputs = tuple(_info(each) for each in session.get_outputs() if each.name not in exposed)
-        self._wanted = [*(info.name for info in self._outputs), *exposed]
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The required inputs."""
-        return self._inputs
-
-    @property
-    def optional_inputs(self) -> tuple[TensorInfo, ...]:
-        """The inputs with a baked default."""
-        return self._optional
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The outputs, in the file's order."""
-        return self._outputs
+        super().__init__(
+            inputs=map(_info, session.get_inputs()),
+            optional_inputs=map(_info, session.get_overridable_initializers()),
+            outputs=(_info(each) for each in session.get_outputs() if each.name not in exposed),
+        )
+        self._wanted = [*(info.name for info in self.outputs), *exposed]
 
     @property
     def device(self) -> str:
@@ -243,7 +230,7 @@ class OnnxRunner:
         """
         import numpy as np  # `edgecv list` imports runtimes and needs no arrays
 
-        check_feeds(feeds, self._inputs, self._optional)
+        check_feeds(feeds, self.inputs, self.optional_inputs)
         # ascontiguousarray would give a scalar a dimension.
         values = self._session.run(self._wanted, {name: np.asarray(array, order="C") for name, array in feeds.items()})
         given = dict(zip(self._wanted, values, strict=True))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from edgecv.errors import ArtifactError, DeviceError, MissingExtraError
-from edgecv.runtime import Arrays, NodeTime, TensorInfo
+from edgecv.runtime import Arrays, NodeTime, Opened, TensorInfo
 from edgecv.runtimes.container import one_line, unreadable
 from edgecv.runtimes.feeds import check_feeds, check_threads
 from edgecv.runtimes.folder import FolderMetadata
@@ -164,7 +164,7 @@ class OpenVinoRuntime(FolderMetadata):
             raise unreadable(path, container.FORM, error) from error
 
 
-class OpenVinoRunner:
+class OpenVinoRunner(Opened):
     """Opened OpenVINO IR.
 
     Attributes:
@@ -183,10 +183,8 @@ class OpenVinoRunner:
         optional: tuple[TensorInfo, ...],
     ) -> None:
         self.compiled = compiled
-        self._inputs = tuple(_info(each) for each in compiled.inputs)
-        self._outputs = outputs
+        super().__init__(inputs=map(_info, compiled.inputs), optional_inputs=optional, outputs=outputs)
         self._names = tuple(names)
-        self._optional = optional
         self._local = threading.local()
 
     @property
@@ -195,21 +193,6 @@ class OpenVinoRunner:
         if not hasattr(self._local, "request"):
             self._local.request = self.compiled.create_infer_request()
         return self._local.request
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The required inputs."""
-        return self._inputs
-
-    @property
-    def optional_inputs(self) -> tuple[TensorInfo, ...]:
-        """The inputs with a baked default: OpenVINO's states, which start with it."""
-        return self._optional
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The outputs, in the file's order."""
-        return self._outputs
 
     @property
     def device(self) -> str:
@@ -229,15 +212,15 @@ class OpenVinoRunner:
         """
         import numpy as np  # `edgecv list` imports runtimes and needs no arrays
 
-        check_feeds(feeds, self._inputs, self._optional)
+        check_feeds(feeds, self.inputs, self.optional_inputs)
         request = self.request
-        for state in request.query_state() if self._optional else ():
+        for state in request.query_state() if self.optional_inputs else ():
             if state.name in feeds:
                 state.state = engine().Tensor(np.array(feeds[state.name]))
             else:
                 state.reset()
         # ascontiguousarray would give a scalar a dimension.
-        given = {info.name: np.asarray(feeds[info.name], order="C") for info in self._inputs}
+        given = {info.name: np.asarray(feeds[info.name], order="C") for info in self.inputs}
         request.infer(given, share_inputs=True)
         values = (request.get_output_tensor(place).data for place in range(len(self._names)))
         # The engine's own memory is used again in the next run.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecv.errors import ArtifactError, DeviceError
 from edgecv.flatbuffer import FlatbufferError
-from edgecv.runtime import Arrays, TensorInfo
+from edgecv.runtime import Arrays, Opened, TensorInfo
 from edgecv.runtimes import tflite_check, tflite_container, tflite_costs
 from edgecv.runtimes.container import unreadable
 from edgecv.runtimes.feeds import check_feeds, check_threads
@@ -103,10 +103,14 @@ class TflmRuntime(FolderMetadata):
             return tflite_costs.multiply_adds(file)
 
 
-class TflmRunner:
+class TflmRunner(Opened):
     """Opened sources; not for several threads at a time."""
 
     def __init__(self, path: Path, model: bytes, description: Description, expose: Sequence[str]) -> None:
+        given = description.input
+        super().__init__(
+            inputs=(TensorInfo(name="image", shape=given.shape, dtype=given.dtype),), outputs=_outputs(description)
+        )
         self._description = description
         self._micro = Micro()
         self._model = self._micro.open(model, read_arena(path, description.prefix), len(description.heads))
@@ -119,39 +123,6 @@ class TflmRunner:
         if self._inside:
             exposing, self._exposed = with_outputs(model, description, self._inside)
             self._whole = self._micro.open(exposing, _LARGE_ARENA, len(description.heads) + len(self._inside))
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The input."""
-        given = self._description.input
-        return (TensorInfo(name="image", shape=given.shape, dtype=given.dtype),)
-
-    @property
-    def optional_inputs(self) -> tuple[TensorInfo, ...]:
-        """Nothing: thresholds are macros of the C sources."""
-        return ()
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The outputs."""
-        detection = self._description.detection
-        if detection is None:
-            heads = zip(self._description.outputs, self._description.heads, strict=True)
-            read = {output.name for _, output, _ in self._description.read}
-            return tuple(
-                TensorInfo(name=output.name, shape=head.shape, dtype="float32" if output.name in read else head.dtype)
-                for output, head in heads
-            )
-        if detection.nms is None:
-            shapes = {"boxes": (detection.anchors, 4), "scores": (detection.anchors, detection.classes)}
-            return tuple(TensorInfo(name=name, shape=(1, *shape), dtype="float32") for name, shape in shapes.items())
-        most = detection.nms.max_detections
-        return (
-            TensorInfo(name="boxes", shape=(1, most, 4), dtype="float32"),
-            TensorInfo(name="scores", shape=(1, most), dtype="float32"),
-            TensorInfo(name="classes", shape=(1, most), dtype="int32"),
-            TensorInfo(name="count", shape=(1,), dtype="int32"),
-        )
 
     @property
     def device(self) -> str:
@@ -196,6 +167,27 @@ class TflmRunner:
         if detection.nms is None:
             return dict(zip(("boxes", "scores"), self._after.decode(heads), strict=True))
         return self._after.detect(heads)
+
+
+def _outputs(description: Description) -> list[TensorInfo]:
+    detection = description.detection
+    if detection is None:
+        heads = zip(description.outputs, description.heads, strict=True)
+        read = {output.name for _, output, _ in description.read}
+        return [
+            TensorInfo(name=output.name, shape=head.shape, dtype="float32" if output.name in read else head.dtype)
+            for output, head in heads
+        ]
+    if detection.nms is None:
+        shapes = {"boxes": (detection.anchors, 4), "scores": (detection.anchors, detection.classes)}
+        return [TensorInfo(name=name, shape=(1, *shape), dtype="float32") for name, shape in shapes.items()]
+    most = detection.nms.max_detections
+    return [
+        TensorInfo(name="boxes", shape=(1, most, 4), dtype="float32"),
+        TensorInfo(name="scores", shape=(1, most), dtype="float32"),
+        TensorInfo(name="classes", shape=(1, most), dtype="int32"),
+        TensorInfo(name="count", shape=(1,), dtype="int32"),
+    ]
 
 
 def _read(path: Path) -> tuple[bytes, Description]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from edgecv.runtime import Arrays, NodeTime, TensorInfo
+from edgecv.runtime import Arrays, NodeTime, Opened
 from edgecv.runtimes.feeds import check_feeds
 from edgecv.runtimes.folder import FolderMetadata
 from edgecv.runtimes.onnxruntime import OnnxRunner, OnnxRuntime
@@ -90,7 +90,7 @@ class TritonRuntime(FolderMetadata):
         return self._inner.multiply_adds(read_repository(path).model, feeds)
 
 
-class TritonRunner:
+class TritonRunner(Opened):
     """An opened model repository.
 
     Attributes:
@@ -102,22 +102,12 @@ class TritonRunner:
     def __init__(self, runner: OnnxRunner, repository: Repository) -> None:
         self._runner = runner
         self._largest = repository.max_batch_size
-        self._optional = tuple(info for info in runner.optional_inputs if repository.inputs.get(info.name, False))
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The required inputs."""
-        return self._runner.inputs
-
-    @property
-    def optional_inputs(self) -> tuple[TensorInfo, ...]:
-        """The inputs that a request may leave out: those that the configuration names."""
-        return self._optional
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The outputs, in the file's order."""
-        return self._runner.outputs
+        super().__init__(
+            inputs=runner.inputs,
+            # Those that the configuration names: a request may leave them out.
+            optional_inputs=(info for info in runner.optional_inputs if repository.inputs.get(info.name, False)),
+            outputs=runner.outputs,
+        )
 
     @property
     def device(self) -> str:
@@ -137,7 +127,7 @@ class TritonRunner:
         """
         import numpy as np  # `edgecv list` imports runtimes and needs no arrays
 
-        check_feeds(feeds, self.inputs, self._optional)
+        check_feeds(feeds, self.inputs, self.optional_inputs)
         count = len(np.asarray(feeds[self.inputs[0].name]))
         if not self._largest or count <= self._largest:
             return self._runner.run(feeds)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from edgecv.errors import ArtifactError, DeviceError, MissingExtraError, OptionError
 from edgecv.protobuf import encode_field
-from edgecv.runtime import Arrays, TensorInfo
+from edgecv.runtime import Arrays, Opened, TensorInfo
 from edgecv.runtimes import onnx_container, onnx_scales
 from edgecv.runtimes.container import one_line, unreadable
 from edgecv.runtimes.feeds import check_feeds, check_threads
@@ -152,7 +152,7 @@ class _MissingBrowserError(MissingExtraError):
         Exception.__init__(self, f"Running a page needs a browser: {_NO_BROWSER}.")
 
 
-class WebRunner:
+class WebRunner(Opened):
     """An opened page.
 
     Attributes:
@@ -174,30 +174,17 @@ class WebRunner:
         self._tab = tab
         self._path = path
         self._exposed = tuple(exposed)
-        self._optional = optional
-        self._inputs = tuple(map(_info, described["inputs"]))
-        self._outputs = tuple(info for info in map(_info, described["outputs"]) if info.name not in exposed)
+        super().__init__(
+            inputs=map(_info, described["inputs"]),
+            optional_inputs=optional,
+            outputs=(info for info in map(_info, described["outputs"]) if info.name not in exposed),
+        )
         self._threads = int(described["threads"])
         rounded = {each["name"] for each in described["outputs"] if each["dtype"] in ("int8", "uint8")} & set(exposed)
         self._scales: dict[str, onnx_scales.Scale] = {}
         if rounded:
             with model_file(path) as model:
                 self._scales = onnx_scales.read_scales(model, rounded)
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The required inputs."""
-        return self._inputs
-
-    @property
-    def optional_inputs(self) -> tuple[TensorInfo, ...]:
-        """The inputs that the page has defaults for."""
-        return self._optional
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The outputs, in the network's order."""
-        return self._outputs
 
     @property
     def device(self) -> str:
@@ -218,7 +205,7 @@ class WebRunner:
         """
         import numpy as np  # `edgecv list` imports runtimes and needs no arrays
 
-        check_feeds(feeds, self._inputs, self._optional)
+        check_feeds(feeds, self.inputs, self.optional_inputs)
         given = {}
         for name, values in feeds.items():
             array = np.asarray(values, order="C")
