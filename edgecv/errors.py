@@ -17,6 +17,7 @@
     ├── TrainingError                   training cannot begin, or not go on
     │   └── DivergedError               the loss is no number any more (edgecv.training.loop)
     ├── ArtifactError                   an artifact cannot be read
+    │   ├── NoMetadataError             it has no edgecv metadata
     │   └── DigestError                 an artifact is damaged: its digest disagrees
     ├── DeviceError                     a device or provider that was asked for does not run
     ├── OutputError                     a result cannot be written
@@ -142,6 +143,10 @@ class TrainingError(EdgecvError):
 
 class ArtifactError(EdgecvError):
     """An artifact cannot be read, or carries no edgecv metadata."""
+
+
+class NoMetadataError(ArtifactError):
+    """A file or folder has no edgecv metadata."""
 
 
 class DigestError(ArtifactError):

@@ -10,7 +10,8 @@ Beside what `Exporter` demands, one may have any of these, which the core looks 
 
     missing()                 a static method: says in one line why it cannot run here, with the remedy; else None
     unsupported(deployable)   says in one line why it cannot write that; None where it can. It is asked before the work
-    source_options            where ``source`` names an exporter: that one's options; by default it writes float32
+    source_options            where ``source`` names an exporter: that one's options; by default it writes float32; see
+                              `same_precision`
     runtime                   name of the runtime that opens its artifacts; by default one is found by the suffix,
                               which folders have not
     tolerances                precision → largest relative difference, where stricter than the contract's
@@ -28,13 +29,13 @@ not be, such as no operator on the accelerator, is a `ShortfallError`: the answe
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from edgecv.artifact import Artifact
     from edgecv.deployable import Deployable
 
-__all__ = ["API_VERSION", "Exporter", "Precision"]
+__all__ = ["API_VERSION", "Exporter", "Precision", "same_precision"]
 
 API_VERSION = 1
 
@@ -84,3 +85,9 @@ class Exporter(Protocol):
             ConversionError: The converter failed.
             ShortfallError: The artifact would not be what was asked for.
         """
+
+
+def same_precision(exporter: Exporter) -> dict[str, Any]:
+    """Return the ``source_options`` of an exporter whose source writes its precision, from the same pictures."""
+    names = ("precision", "calibration", "float_layers") if exporter.precision == "int8" else ("precision",)
+    return {name: getattr(exporter, name) for name in names}

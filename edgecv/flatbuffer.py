@@ -34,7 +34,7 @@ class Table:
 
     def integer(self, field: int, kind: str = "i", default: int = 0) -> int:
         """Return an integer field; ``kind`` is its `struct` character."""
-        position = self._field(field)
+        position = self.place(field)
         return default if position is None else _unpack(self.data, position, kind)
 
     def text(self, field: int) -> str:
@@ -93,10 +93,7 @@ class Table:
 
     def place(self, field: int) -> int | None:
         """Return where a field's value stands in the file, None where absent."""
-        return self._field(field)
-
-    def _field(self, field: int) -> int | None:
-        """Return where a field's value is; the table begins with the distance back to its list of fields."""
+        # The table begins with the distance back to its list of fields.
         listing = self.position - _unpack(self.data, self.position, "i")
         size = _unpack(self.data, listing, "H")
         entry = 4 + 2 * field
@@ -106,7 +103,7 @@ class Table:
         return self.position + offset if offset else None
 
     def _target(self, field: int) -> int | None:
-        position = self._field(field)
+        position = self.place(field)
         return None if position is None else _follow(self.data, position)
 
 
@@ -131,7 +128,7 @@ def with_integers(table: Table, field: int, values: list[int]) -> bytes:
     Raises:
         FlatbufferError: The table has no such field.
     """
-    position = table._field(field)
+    position = table.place(field)
     if position is None:
         raise FlatbufferError(f"the table at byte {table.position} has no field {field}")
     data = bytearray(table.data)

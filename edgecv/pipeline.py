@@ -87,7 +87,7 @@ class Original:
         if verify:
             self.pictures = gather_pictures(deployable, images, more=spread(held_out, _MOST_HELD_OUT))
             # In one go: a run of few pictures takes about as long as one of many.
-            asked = self.pictures + case_pictures(deployable) if cases else self.pictures
+            asked = self.pictures + self.case_pictures if cases else self.pictures
             with quiet_frameworks():
                 answers = original_answers(deployable, asked)
             self.answers = {name: values[: self.count] for name, values in answers.items()}
@@ -100,10 +100,15 @@ class Original:
         return len(self.pictures.names) if self.pictures is not None else 0
 
     @functools.cached_property
+    def case_pictures(self) -> Pictures:
+        """The pictures that recorded cases are made of."""
+        return case_pictures(self.deployable)
+
+    @functools.cached_property
     def case_answers(self) -> Arrays:
         """The answers to the pictures of recorded cases; the original runs where it did not before."""
         with quiet_frameworks():
-            return original_answers(self.deployable, case_pictures(self.deployable))
+            return original_answers(self.deployable, self.case_pictures)
 
     @functools.cached_property
     def quantized(self) -> QuantizedVerification:
@@ -432,8 +437,7 @@ class _Job:
         if not self.cases or artifact.report is None:
             seal(artifact.path, document, runtime)
             return
-        pictures = case_pictures(self.original.deployable)
-        every, nbytes = range(len(pictures.names)), artifact.nbytes
+        every, nbytes = range(len(self.original.case_pictures.names)), artifact.nbytes
         report = self._seal_with_cases(artifact, nbytes, document, every)
         if report is not None and hangs_on_rounding(report):
             # Such a picture would fail on the next device: a case is one whose answer is sure.
@@ -457,7 +461,7 @@ class _Job:
 
     def _recorded(self, artifact: Artifact, nbytes: int, runtime: Runtime, rows: Sequence[int]) -> dict[str, Any]:
         """Return the recorded cases, with what comparing them needs to know."""
-        original, pictures = self.original, case_pictures(self.original.deployable).chosen(rows)
+        original, pictures = self.original, self.original.case_pictures.chosen(rows)
         if self.exporter.precision == "int8":
             runner = open_quietly(runtime, artifact.path, self.devices[0], artifact.checkpoints)
             return own_cases(original.deployable, runner, pictures, original.answers, nbytes)

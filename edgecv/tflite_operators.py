@@ -1,8 +1,12 @@
 """Names of TFLite's builtin operators by their code: data of the TFLite schema (``enum BuiltinOperator``)."""
 
-__all__ = ["CUSTOM", "operator_name"]
+from edgecv.flatbuffer import Table
+
+__all__ = ["CUSTOM", "builtin_code", "operator_name", "operator_of"]
 
 CUSTOM = 32
+# Fields of the table OperatorCode.
+_DEPRECATED, _CUSTOM_NAME, _BUILTIN = 0, 1, 3
 
 # In the order of their codes, from 0.
 _NAMES = [
@@ -222,3 +226,19 @@ _NAMES = [
 def operator_name(code: int) -> str:
     """Return the name of a builtin operator; ``BUILTIN_<code>`` where it is newer than the table."""
     return _NAMES[code] if 0 <= code < len(_NAMES) else f"BUILTIN_{code}"
+
+
+def builtin_code(table: Table) -> int:
+    """Return the code of an entry of a file's list of operator codes.
+
+    Codes above 127 do not fit the older, one-byte field; older files have that field only.
+    """
+    return max(table.integer(_DEPRECATED, "b"), table.integer(_BUILTIN))
+
+
+def operator_of(table: Table) -> tuple[str, bool]:
+    """Return the name of an entry of a file's list of operator codes, and whether it is a custom operator."""
+    code = builtin_code(table)
+    if code == CUSTOM:
+        return table.text(_CUSTOM_NAME) or "CUSTOM", True
+    return operator_name(code), False

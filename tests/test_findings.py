@@ -27,6 +27,7 @@ from typing import ClassVar
 
 from edgecv.artifact import Artifact
 from edgecv.errors import ShortfallError
+from edgecv.exporter import same_precision
 from edgecv.runtimes.folder import read_folder_metadata, write_folder_metadata
 
 
@@ -47,8 +48,7 @@ class Compiled:
 
     @property
     def source_options(self):
-        names = ("precision", "calibration", "float_layers") if self.precision == "int8" else ("precision",)
-        return {name: getattr(self, name) for name in names}
+        return same_precision(self)
 
     def export(self, source, path):
         findings = {"npu_operators": 5, "estimated_ms": 1.23456, "cpu_operators": ["Softmax (predictions)", "Cast"]}

@@ -21,6 +21,7 @@ import shutil
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from edgecv.exporter import same_precision
 from edgecv.runtimes.folder import read_folder_metadata, write_folder_metadata
 from edgecv.runtimes.onnxruntime import OnnxRuntime
 
@@ -47,8 +48,7 @@ class Boxed:
 
     @property
     def source_options(self):
-        names = ("precision", "calibration", "float_layers") if self.precision == "int8" else ("precision",)
-        return {name: getattr(self, name) for name in names}
+        return same_precision(self)
 
     def unsupported(self, deployable):
         return "it has no room for 30x30 pictures" if deployable.input_size == (30, 30) else None

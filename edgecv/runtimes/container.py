@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from edgecv.errors import ArtifactError, OptionError
+from edgecv.errors import ArtifactError, NoMetadataError, OptionError
 
 __all__ = [
     "MOST_BYTES",
@@ -36,9 +36,9 @@ def unreadable(path: Path, form: str, problem: object) -> ArtifactError:
     return ArtifactError(f"{str(path)!r} cannot be opened as {form}: {one_line(problem)}. Export it again.")
 
 
-def no_metadata(path: Path) -> ArtifactError:
+def no_metadata(path: Path) -> NoMetadataError:
     """Return the error of a file without edgecv metadata."""
-    return ArtifactError(
+    return NoMetadataError(
         f"{str(path)!r} has no edgecv metadata: it is cut or edgecv did not write it. Export it again."
     )
 

@@ -12,7 +12,7 @@ from edgecv.protobuf import Field, WireError, fields, text
 from edgecv.runtimes.container import Buffer, mapped, unreadable
 from edgecv.runtimes.onnx_graph import OnnxNode, initializers, read_graph
 
-__all__ = ["Scale", "read_scales"]
+__all__ = ["Scale", "as_real", "read_scales"]
 
 _TENSOR_NAME, _TENSOR_RAW = 8, 9
 
@@ -35,6 +35,13 @@ class Scale:
 
         zero = np.frombuffer(self.zero_point or b"\0", values.dtype).astype(np.float32)
         return (values.astype(np.float32) - zero[0]) * np.float32(self.scale)
+
+
+def as_real(values: Any, scale: Scale | None) -> Any:
+    """Return a tensor inside a file as what it stands for: int8 without its scale, float16 as float32."""
+    if scale is not None:
+        return scale.real(values)
+    return values.astype("float32") if values.dtype == "float16" else values
 
 
 def read_scales(path: Path, names: Collection[str]) -> dict[str, Scale]:

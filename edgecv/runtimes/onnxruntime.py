@@ -234,13 +234,7 @@ class OnnxRunner(Opened):
         # ascontiguousarray would give a scalar a dimension.
         values = self._session.run(self._wanted, {name: np.asarray(array, order="C") for name, array in feeds.items()})
         given = dict(zip(self._wanted, values, strict=True))
-        return {**given, **{name: self._real(name, given[name]) for name in self._exposed}}
-
-    def _real(self, name: str, values: Any) -> Any:
-        """Return a tensor inside the file as what it stands for: int8 without its scale, float16 as float32."""
-        if name in self._scales:
-            return self._scales[name].real(values)
-        return values.astype("float32") if values.dtype == "float16" else values
+        return {**given, **{name: onnx_scales.as_real(given[name], self._scales.get(name)) for name in self._exposed}}
 
     def end_profile(self) -> Path:
         """End the profile that the file was opened with, and return where it is."""

@@ -22,7 +22,7 @@ from typing import Any
 from edgecv import metadata
 from edgecv.flatbuffer import FlatbufferError, Table, root, with_integers
 from edgecv.runtimes.container import MOST_BYTES, Buffer, mapped, no_metadata, unreadable
-from edgecv.tflite_operators import CUSTOM, operator_name
+from edgecv.tflite_operators import operator_of
 
 __all__ = [
     "DIGEST_PLACES",
@@ -40,7 +40,6 @@ DIGEST_PLACES = (0, 118, 205, 340, 724)
 
 _IDENTIFIER = b"TFL3"
 _MODEL_CODES, _MODEL_SUBGRAPHS, _MODEL_SIGNATURES = 1, 2, 7
-_CODE_DEPRECATED, _CODE_CUSTOM, _CODE_BUILTIN = 0, 1, 3
 _SUBGRAPH_TENSORS, _SUBGRAPH_OUTPUTS, _SUBGRAPH_OPERATORS = 0, 2, 3
 _NAME_OF_TENSOR = 3
 _OPERATOR_CODE = 0
@@ -226,18 +225,10 @@ def _operators(path: Path) -> list[tuple[str, bool]]:
     with mapped(path) as data:
         try:
             model = root(data, _IDENTIFIER)
-            codes = [_code(table) for table in model.tables(_MODEL_CODES)]
+            codes = [operator_of(table) for table in model.tables(_MODEL_CODES)]
             return [codes[index] for index in _operator_codes(data, model, len(codes))]
         except FlatbufferError as error:
             raise unreadable(path, "TFLite", error) from error
-
-
-def _code(table: Table) -> tuple[str, bool]:
-    # Codes above 127 do not fit the older, one-byte field; older files have that field only.
-    builtin = max(table.integer(_CODE_DEPRECATED, "b"), table.integer(_CODE_BUILTIN))
-    if builtin == CUSTOM:
-        return table.text(_CODE_CUSTOM) or "CUSTOM", True
-    return operator_name(builtin), False
 
 
 def _operator_codes(data: Buffer, model: Table, codes: int) -> Iterator[int]:

@@ -5,13 +5,12 @@ from pathlib import Path
 
 from edgecv.flatbuffer import FlatbufferError, root
 from edgecv.runtimes.container import mapped, unreadable
-from edgecv.tflite_operators import operator_name
+from edgecv.tflite_operators import builtin_code, operator_name
 
 __all__ = ["TfliteOperator", "read_operators"]
 
 _IDENTIFIER = b"TFL3"
 _MODEL_CODES, _MODEL_SUBGRAPHS = 1, 2
-_CODE_DEPRECATED, _CODE_BUILTIN = 0, 3
 _SUBGRAPH_TENSORS, _SUBGRAPH_OPERATORS = 0, 3
 _OPERATOR_CODE, _OPERATOR_INPUTS, _OPERATOR_OUTPUTS = 0, 1, 2
 _TENSOR_SHAPE, _TENSOR_NAME = 0, 3
@@ -45,11 +44,7 @@ def read_operators(path: Path) -> list[TfliteOperator]:
     with mapped(path) as data:
         try:
             model = root(data, _IDENTIFIER)
-            # Codes above 127 do not fit the older, one-byte field; older files have that field only.
-            codes = [
-                operator_name(max(table.integer(_CODE_DEPRECATED, "b"), table.integer(_CODE_BUILTIN)))
-                for table in model.tables(_MODEL_CODES)
-            ]
+            codes = [operator_name(builtin_code(table)) for table in model.tables(_MODEL_CODES)]
             main = next(model.tables(_MODEL_SUBGRAPHS))
             tensors = [
                 (tensor.text(_TENSOR_NAME), tuple(tensor.integers(_TENSOR_SHAPE)))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecv import metadata
-from edgecv.errors import ArtifactError, TargetError
+from edgecv.errors import ArtifactError, NoMetadataError, TargetError
 from edgecv.runtimes import onnx_container, tflite_container
 from edgecv.runtimes.folder import is_artifact_folder
 from edgecv.targets.checked import Checked
@@ -101,9 +101,7 @@ def _metadata(path: Path, form: _Form) -> dict[str, Any]:
     """Return what edgecv wrote, its digest checked; nothing where edgecv did not write the file."""
     try:
         document = form.metadata(path)
-    except ArtifactError as error:
-        if "has no edgecv metadata" in str(error):
-            return {}
-        raise
+    except NoMetadataError:
+        return {}
     metadata.check_digest(path, document)
     return document

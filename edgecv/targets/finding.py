@@ -1,7 +1,7 @@
 """How obstacles are gathered: operators of one layer that fail alike are one obstacle."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgecv.targets.checked import Obstacle
@@ -62,13 +62,7 @@ class Finder:
             return
         place = self._places[key]
         known = self.obstacles[place]
-        self.obstacles[place] = Obstacle(
-            op=known.op,
-            layer=known.layer,
-            problem=known.problem,
-            remedy=known.remedy,
-            tensors=(*known.tensors, *tensors),
-        )
+        self.obstacles[place] = replace(known, tensors=(*known.tensors, *tensors))
 
 
 def _by_place(layer: str) -> str:

@@ -11,13 +11,13 @@ from edgecv.flatbuffer import FlatbufferError, Table, root
 from edgecv.runtimes.container import mapped, unreadable
 from edgecv.runtimes.tflite_check import check_model
 from edgecv.targets.graph import Graph, Operator, Tensor
-from edgecv.tflite_operators import CUSTOM, operator_name
+from edgecv.tflite_operators import operator_of
 
 __all__ = ["read_tflite"]
 
 _IDENTIFIER = b"TFL3"
 _MODEL_CODES, _MODEL_SUBGRAPHS, _MODEL_BUFFERS = 1, 2, 4
-_CODE_DEPRECATED, _CODE_CUSTOM, _CODE_VERSION, _CODE_BUILTIN = 0, 1, 2, 3
+_CODE_VERSION = 2
 _TENSORS, _INPUTS, _OUTPUTS, _OPERATORS = 0, 1, 2, 3
 _SHAPE, _TYPE, _BUFFER, _NAME, _QUANTIZATION, _SIGNATURE = 0, 1, 2, 3, 4, 7
 _SCALE, _ZERO_POINT = 2, 3
@@ -115,10 +115,7 @@ class _Model:
 
 
 def _code(table: Table) -> tuple[str, int, bool]:
-    # Codes above 127 do not fit the older, one-byte field; older files have that field only.
-    builtin = max(table.integer(_CODE_DEPRECATED, "b"), table.integer(_CODE_BUILTIN))
-    custom = builtin == CUSTOM
-    name = table.text(_CODE_CUSTOM) or "CUSTOM" if custom else operator_name(builtin)
+    name, custom = operator_of(table)
     return name, table.integer(_CODE_VERSION, "i", 1), custom
 
 

@@ -17,12 +17,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from edgecv import registry
-from edgecv.errors import UnknownNameError
 from edgecv.extras import require
 from edgecv.testing.bench import Bench, environment_of
 from edgecv.testing.check import Check, Outcome, Verdict
-from edgecv.testing.running import run_all, select
+from edgecv.testing.running import known, run_all, select, verdict_on
 
 __all__ = ["TIME_LIMIT", "check_apart"]
 
@@ -50,23 +48,11 @@ def check_apart(
         UnknownNameError: No installed distribution offers it, or there is no such check.
         MissingExtraError: What the networks are built with that exporters are tried on is not installed.
     """
-    if name not in registry.exporter_names():
-        raise UnknownNameError("exporter", name, registry.exporter_names())
+    known(name)
     checks = select(only)
     for package in ("tensorflow", "keras"):
         require(package, extra="export", purpose="Checking an exporter")
-    begin = time.perf_counter()
-    outcomes = []
-    for outcome in _outcomes(name, checks, time_limit):
-        outcomes.append(outcome)
-        if tell is not None:
-            tell(outcome)
-    return Verdict(
-        exporter=name,
-        distribution=registry.distribution("edgecv.exporters", name),
-        outcomes=tuple(outcomes),
-        seconds=time.perf_counter() - begin,
-    )
+    return verdict_on(name, _outcomes(name, checks, time_limit), tell)
 
 
 def _outcomes(name: str, checks: Sequence[Check], time_limit: float) -> Iterator[Outcome]:

@@ -347,14 +347,12 @@ class Bench:
                 # Int8 holds pictures out of its calibration to verify on, which the shared answers do not have.
                 source = original.deployable if precision == "int8" else original
                 return Made(artifact=export(source, to=self.name, path=path, **options))
-        except SystemExit as error:
-            problem: Exception = RuntimeError(f"SystemExit({error.code!r}), which would end the program")
         except Exception as error:  # the code of others may raise anything
             problem = error
         try:
             with quiet_frameworks():
                 return Made(artifact=export(original, to=self.name, path=path, verify=False, **options), error=problem)
-        except (Exception, SystemExit):  # the first one said why
+        except Exception:  # the first one said why
             return Made(artifact=None, error=problem)
 
 

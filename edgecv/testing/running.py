@@ -12,7 +12,7 @@ from edgecv.testing.bench import Bench
 from edgecv.testing.check import Check, FailedError, Outcome, SkippedError, Verdict, by_name
 from edgecv.testing.checks import CHECKS
 
-__all__ = ["check_exporter", "run_all", "run_check", "select"]
+__all__ = ["check_exporter", "known", "run_all", "run_check", "select", "verdict_on"]
 
 
 def check_exporter(name: str, *, only: Iterable[str] = (), tell: Callable[[Outcome], None] | None = None) -> Verdict:
@@ -27,20 +27,34 @@ def check_exporter(name: str, *, only: Iterable[str] = (), tell: Callable[[Outco
         UnknownNameError: No installed distribution offers it.
         UnknownNameError: There is no such check.
     """
+    known(name)
+    checks = select(only)
+    with tempfile.TemporaryDirectory(prefix="edgecv-conformance-", ignore_cleanup_errors=True) as folder:
+        return verdict_on(name, run_all(Bench(name, Path(folder)), checks), tell)
+
+
+def known(name: str) -> None:
+    """Check the name of an exporter.
+
+    Raises:
+        UnknownNameError: No installed distribution offers it.
+    """
     if name not in registry.exporter_names():
         raise UnknownNameError("exporter", name, registry.exporter_names())
-    checks = select(only)
+
+
+def verdict_on(name: str, outcomes: Iterable[Outcome], tell: Callable[[Outcome], None] | None) -> Verdict:
+    """Gather the outcomes of an exporter as they come."""
     begin = time.perf_counter()
-    outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory(prefix="edgecv-conformance-", ignore_cleanup_errors=True) as folder:
-        for outcome in run_all(Bench(name, Path(folder)), checks):
-            outcomes.append(outcome)
-            if tell is not None:
-                tell(outcome)
+    gathered = []
+    for outcome in outcomes:
+        gathered.append(outcome)
+        if tell is not None:
+            tell(outcome)
     return Verdict(
         exporter=name,
         distribution=registry.distribution("edgecv.exporters", name),
-        outcomes=tuple(outcomes),
+        outcomes=tuple(gathered),
         seconds=time.perf_counter() - begin,
     )
 

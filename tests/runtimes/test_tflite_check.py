@@ -20,7 +20,7 @@ def first(table: Table | None) -> Table:
 
 
 def place_of(table: Table, field: int) -> int:
-    place = table._field(field)
+    place = table.place(field)
     assert place is not None
     return place
 

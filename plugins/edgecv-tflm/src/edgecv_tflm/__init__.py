@@ -1,7 +1,6 @@
 """TensorFlow Lite Micro for edgecv: the exporter. An int8 network as C sources for a microcontroller."""
 
 import dataclasses
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecv.artifact import Artifact
 from edgecv.errors import OptionError
+from edgecv.exporter import same_precision
 from edgecv.extras import missing_any, require
 from edgecv.files import replace_whole
 
@@ -50,10 +50,11 @@ class TflmExporter:
     @staticmethod
     def missing() -> str | None:
         """Say which package is missing, with the remedy; None where exporting can run."""
-        if importlib.util.find_spec("tflite_micro") is None:
-            return "tflite-micro is not installed. Run: pip install tflite-micro"
+        from edgecv_tflm.runtime import TflmRuntime
+
         return (
-            missing_any(("tensorflow", "keras"), extra="export")
+            TflmRuntime().missing()
+            or missing_any(("tensorflow", "keras"), extra="export")
             or missing_any(("ai_edge_quantizer",), extra="quantize")
             or missing_any(("ai_edge_litert",), extra="tflite")
         )
@@ -72,7 +73,7 @@ class TflmExporter:
     @property
     def source_options(self) -> Mapping[str, Any]:
         """The options of the TFLite file that it is made of."""
-        return {name: getattr(self, name) for name in ("precision", "calibration", "float_layers")}
+        return same_precision(self)
 
     def export(self, source: "Deployable | Artifact", path: Path) -> Artifact:
         """Write ``source``, an int8 TFLite artifact, as sources.

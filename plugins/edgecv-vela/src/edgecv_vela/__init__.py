@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from edgecv.artifact import Artifact
 from edgecv.errors import OptionError, ShortfallError
+from edgecv.exporter import same_precision
 from edgecv.extras import missing_any
 from edgecv.files import replace_whole
 
@@ -122,7 +123,7 @@ class VelaExporter:
     @property
     def source_options(self) -> Mapping[str, Any]:
         """The options of the TFLite file that it is made of."""
-        return {name: getattr(self, name) for name in ("precision", "calibration", "float_layers")}
+        return same_precision(self)
 
     def export(self, source: "Deployable | Artifact", path: Path) -> Artifact:
         """Compile ``source``, an int8 TFLite artifact.

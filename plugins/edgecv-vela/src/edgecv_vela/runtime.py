@@ -1,20 +1,20 @@
 """Folders with Vela's compiled file, as a runtime of edgecv: they are known and read, and nothing here runs them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import ClassVar, NoReturn
 
 from edgecv.errors import ArtifactError, DeviceError
 from edgecv.metadata import check_digest
 from edgecv.runtimes import tflite_container
-from edgecv.runtimes.folder import read_folder_metadata, write_folder_metadata
+from edgecv.runtimes.folder import FolderMetadata
 
 from edgecv_vela.compiled import ESTIMATE_FILE
 
 __all__ = ["VelaRuntime"]
 
 
-class VelaRuntime:
+class VelaRuntime(FolderMetadata):
     """Knows folders of the vela exporter."""
 
     summary: ClassVar[str] = "what Vela compiled; it runs on an Arm Ethos-U alone"
@@ -50,18 +50,6 @@ class VelaRuntime:
             f"{str(path)!r} runs on an Arm Ethos-U alone: it is estimated, not verified. "
             "Run the int8 TFLite file that it is made of in its place."
         )
-
-    def read_metadata(self, path: Path) -> dict[str, Any]:
-        """Read the edgecv metadata.
-
-        Raises:
-            ArtifactError: There are none, or they make no sense.
-        """
-        return read_folder_metadata(path)
-
-    def write_metadata(self, path: Path, document: Mapping[str, Any]) -> None:
-        """Put the edgecv metadata into the folder."""
-        write_folder_metadata(path, document)
 
     def operators(self, path: Path) -> dict[str, int]:
         """Count the operators: parts for the NPU as ``ethos-u``, and those that stay on the CPU.

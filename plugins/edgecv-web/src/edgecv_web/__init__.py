@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecv.artifact import Artifact
 from edgecv.errors import OptionError
+from edgecv.exporter import same_precision
 from edgecv.extras import missing_any, require
 from edgecv.files import replace_whole
 
@@ -69,9 +70,7 @@ class WebExporter:
     @property
     def source_options(self) -> Mapping[str, Any]:
         """The options of the ONNX file inside."""
-        if self.precision != "int8":
-            return {"precision": self.precision}
-        return {name: getattr(self, name) for name in ("precision", "calibration", "float_layers")}
+        return same_precision(self)
 
     def export(self, source: "Deployable | Artifact", path: Path) -> Artifact:
         """Write ``source``, an ONNX artifact, as a page.

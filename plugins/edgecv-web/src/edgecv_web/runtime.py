@@ -218,13 +218,9 @@ class WebRunner(Opened):
                 f"{str(self._path)!r} fails in the browser: {one_line(error)}. Export it again."
             ) from error
         self.milliseconds = float(answer["milliseconds"])
-        return {name: self._real(name, _array(each)) for name, each in answer["outputs"].items()}
-
-    def _real(self, name: str, values: Any) -> Any:
-        """Return a tensor inside the network as what it stands for: int8 without its scale, float16 as float32."""
-        if name in self._scales:
-            return self._scales[name].real(values)
-        return values.astype("float32") if name in self._exposed and values.dtype == "float16" else values
+        found = {name: _array(each) for name, each in answer["outputs"].items()}
+        inside = {name: onnx_scales.as_real(found[name], self._scales.get(name)) for name in self._exposed}
+        return found | inside
 
 
 def _opened(
