@@ -4,6 +4,7 @@ It runs in Keras by itself, on any backend, and so is the original that artifact
 Exporters lower this definition; none of them repeats a rule of it.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,9 @@ import numpy as np
 from edgecv.architecture import Task
 from edgecv.decoders import decoder_to_json
 from edgecv.detection import THRESHOLDS, DetectionHead
-from edgecv.errors import ModelError, OptionError, one_line
+from edgecv.errors import ModelError, one_line
 from edgecv.localisation import Localisation
+from edgecv.network_outputs import decoder_order, flat_tensors
 from edgecv.nms import Suppress
 from edgecv.preprocess import Preprocess
 from edgecv.resize import GraphResize
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from edgecv.decoders import Decoder
 
-__all__ = ["Deployable", "ModelInfo", "decoder_order", "flat_tensors", "network_output_names"]
+__all__ = ["Deployable", "ModelInfo"]
 
 Activation = Literal["softmax", "sigmoid", "none"]
 ActivationOption = Literal["auto", "softmax", "sigmoid", "none"]
@@ -231,8 +233,10 @@ class Deployable:
         """
         from keras import ops
 
+        from edgecv.layer_graph import call_sparingly
+
         try:
-            outputs, inside = self.graph(ops.convert_to_tensor(images))
+            outputs, inside = self.graph(ops.convert_to_tensor(images), functools.partial(call_sparingly, self.network))
         except Exception as error:  # Keras and custom layers may raise anything
             height, width = self.input_size
             raise ModelError(f"{self.name} cannot run on {height}x{width} pictures: {one_line(error)}.") from error
@@ -261,41 +265,3 @@ class Deployable:
         if self.added_activation == "none":
             return tensor
         return ops.softmax(tensor) if self.added_activation == "softmax" else ops.sigmoid(tensor)
-
-
-def flat_tensors(tensors: Any) -> list[Any]:
-    """Return the tensors of any structure in Keras' order: a dictionary's by its sorted keys."""
-    import keras
-
-    return list(keras.tree.flatten(tensors))
-
-
-def network_output_names(network: "keras.Model") -> tuple[str, ...]:
-    """Return one name an output, in the order of `flat_tensors`, each different."""
-    graph = getattr(network, "_functional", None) or network  # a Sequential keeps its graph, and names, inside
-    given = getattr(graph, "output", None)
-    names = sorted(given) if isinstance(given, Mapping) else list(getattr(graph, "output_names", []))
-    count = len(flat_tensors(network.outputs))
-    if len(names) != count:
-        names = [f"output_{index}" for index in range(count)]
-    if len(set(names)) != len(names):
-        names = [f"{name}_{index}" for index, name in enumerate(names)]
-    return tuple(str(name) for name in names)
-
-
-def decoder_order(network: "keras.Model", names: Sequence[str], owner: str = "decoder") -> list[int]:
-    """Return the places of the outputs that a decoder names, in its order; all of them where it names none.
-
-    Args:
-        network: The network.
-        names: Names of its outputs.
-        owner: What names them, for the message.
-
-    Raises:
-        OptionError: The network has no such output.
-    """
-    known = network_output_names(network)
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise OptionError(f"The {owner}'s output {unknown[0]!r} is none of the network's: {', '.join(known)}.")
-    return [known.index(name) for name in names] if names else list(range(len(known)))

@@ -13,9 +13,6 @@ from edgecv.deployable import (
     Deployable,
     InputType,
     ModelInfo,
-    decoder_order,
-    flat_tensors,
-    network_output_names,
 )
 from edgecv.detection import DetectionHead
 from edgecv.errors import ModelError, OptionError, one_line
@@ -23,6 +20,7 @@ from edgecv.fcn import check_size
 from edgecv.input_sizes import at_size
 from edgecv.last_activation import last_activation
 from edgecv.localisation import LOCALISATIONS, Localisation
+from edgecv.network_outputs import decoder_order, flat_tensors, network_output_names
 from edgecv.nms import Nms
 from edgecv.preprocess import STYLES, Preprocess, for_whole_pictures
 from edgecv.resize import GraphResize, ResizeMode

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from edgecv.decoders import SlidingWindow
-from edgecv.deployable import ModelInfo, decoder_order
+from edgecv.deployable import ModelInfo
 from edgecv.errors import ModelError, OptionError, UnsupportedLayerError
 from edgecv.localisation import Localisation
+from edgecv.network_outputs import decoder_order
 
 if TYPE_CHECKING:
     import keras

@@ -27,11 +27,11 @@ from keras import ops
 from edgecv.classifier_head import Head, Split, find_head, last_activation
 from edgecv.comparison import TOLERANCES
 from edgecv.decoders import SlidingWindow
-from edgecv.deployable import decoder_order
 from edgecv.errors import ModelError, OptionError
 from edgecv.fcn_grid import cells_inside, shared_side
 from edgecv.fcn_measure import Compared, check
 from edgecv.layer_graph import LayerGraph, Step, evaluate, layer_graph
+from edgecv.network_outputs import decoder_order
 from edgecv.original import noise_picture
 from edgecv.photos import shipped_photos
 from edgecv.pictures import fit_picture, read_picture

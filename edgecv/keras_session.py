@@ -6,9 +6,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from edgecv.deployable import Deployable, flat_tensors
+from edgecv.deployable import Deployable
 from edgecv.errors import DeviceError, ModelError, OptionError, one_line
 from edgecv.extras import import_keras
+from edgecv.network_outputs import flat_tensors
 from edgecv.pipeline import Original, describe
 from edgecv.runtime import Arrays, Opened, TensorInfo
 from edgecv.runtimes.feeds import check_feeds, check_threads

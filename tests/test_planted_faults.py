@@ -15,9 +15,10 @@ import pytest
 
 import edgecv
 from edgecv import registry
-from edgecv.deployable import Deployable, network_output_names
+from edgecv.deployable import Deployable
 from edgecv.localisation import Localisation
 from edgecv.metadata import seal
+from edgecv.network_outputs import network_output_names
 from edgecv.nms import Nms
 from edgecv.original import gather_pictures, original_answers
 from edgecv.photos import shipped_photos

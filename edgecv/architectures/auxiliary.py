@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from edgecv.deployable import flat_tensors, network_output_names
+from edgecv.network_outputs import flat_tensors, network_output_names
 
 __all__ = ["auxiliary_classifier", "without_auxiliary"]
 

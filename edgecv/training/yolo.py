@@ -15,8 +15,8 @@ from keras import ops
 
 from edgecv.decoders import YoloGrid, YoloV3
 from edgecv.decoders.base import constant, corners
-from edgecv.deployable import decoder_order, flat_tensors, network_output_names
 from edgecv.errors import ModelError, OptionError
+from edgecv.network_outputs import decoder_order, flat_tensors, network_output_names
 from edgecv.training.truths import CROWD, PADDING, areas, intersections
 
 __all__ = ["YoloLoss", "start_objectness", "with_anchors", "yolo_grid_losses", "yolo_v3_losses"]

@@ -23,9 +23,10 @@ from PIL import Image
 from edgecv.architectures.bilinear import BilinearKernel
 from edgecv.architectures.custom_layers import EuclideanRBF
 from edgecv.decoders import Decoder, Ssd, YoloV3
-from edgecv.deployable import decoder_order
 from edgecv.errors import OptionError
 from edgecv.greedy import greedy
+from edgecv.layer_graph import call_sparingly
+from edgecv.network_outputs import decoder_order
 from edgecv.nms import Nms
 from edgecv.photos import shipped_photos
 from edgecv.preprocess import Preprocess
@@ -94,7 +95,7 @@ def randomize(model: keras.Model, preprocess: Preprocess, seed: int = 0, *, deco
         _calibrate_folded(model, pictures, seed)
     if decoder is not None or not settled:
         with _recorded_heads(model) as seen:
-            model(pictures, training=False)
+            call_sparingly(model, pictures)
     _calibrate_outputs(seen, _SPREAD if decoder is None else _DETECTOR_SPREAD)
     if decoder is not None:
         _calibrate_sizes(model, decoder)
@@ -214,7 +215,7 @@ def _calibrate_normalization(model: keras.Model, pictures: Any) -> bool:
         for layer in _layers(model):
             if isinstance(getattr(layer, "rate", None), float):  # Dropout in all its forms
                 stack.enter_context(replaced(layer, "rate", 0.0))
-        model(pictures, training=True)
+        call_sparingly(model, pictures, training=True)
     settled = True
     for layer in normalizations:
         variance = ops.convert_to_numpy(layer.moving_variance)
@@ -233,7 +234,7 @@ def _calibrate_folded(model: keras.Model, pictures: Any, seed: int) -> None:
             convolution = isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D)
             if convolution and layer.use_bias and layer.activation is keras.activations.linear and layer not in heads:
                 stack.enter_context(_normalized(layer, _generator(seed, f"{layer.path}/folded")))
-        model(pictures, training=False)
+        call_sparingly(model, pictures)
 
 
 @contextlib.contextmanager
@@ -358,7 +359,7 @@ def _calibrate_scores(model: keras.Model, decoder: Decoder, photos: Any) -> None
     if not channels:
         return
     size = tuple(model.inputs[0].shape[1:3])
-    values = keras.tree.flatten(model(photos, training=False))
+    values = call_sparingly(model, photos)
 
     def decode(shifts: Array) -> Sequence[Array]:
         moved = [values[index] + _at_channels(shifts, of) for index, of in zip(order, channels, strict=True)]
