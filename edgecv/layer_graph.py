@@ -159,7 +159,7 @@ def call_sparingly(network: keras.Model, x: Any, *, training: bool = False) -> l
     Returns:
         The outputs, flat.
     """
-    inputs = getattr(network, "inputs", None) or ()
+    inputs: Any = getattr(network, "inputs", None) or ()
     given = inputs[0] if len(inputs) == 1 else None
     if given is None or not _is_plain(network) or not _fits(x, given):
         return list(keras.tree.flatten(network(x, training=training)))

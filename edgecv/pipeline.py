@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,6 @@ class Original:
             held_out: More of them: pictures of the kind that calibrates, which do not.
         """
         self.deployable = deployable
-        self.weights_sha256 = hash_weights(deployable.network)
         self.pictures: Pictures | None = None
         if verify:
             self.pictures = gather_pictures(deployable, images, more=spread(held_out, _MOST_HELD_OUT))
@@ -93,6 +93,15 @@ class Original:
             self.answers = {name: values[: self.count] for name, values in answers.items()}
             if cases:
                 self.case_answers = {name: values[self.count :] for name, values in answers.items()}
+        # Beside the conversion, which keeps one core busy: hashing leaves Python to others.
+        pool = ThreadPoolExecutor(max_workers=1)
+        self._hashed = pool.submit(hash_weights, deployable.network)
+        pool.shutdown(wait=False)
+
+    @property
+    def weights_sha256(self) -> str:
+        """The digest of the weights."""
+        return self._hashed.result()
 
     @property
     def count(self) -> int:
