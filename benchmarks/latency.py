@@ -10,9 +10,10 @@ the ratio lies above the larger of 1.03 and the control's spread; below 1 ms, wh
 Each loss is explained by the engines' profiles: the operator that takes the most more time in edgecv's file.
 
 Each file is made in a process of its own, which is stopped above `--memory`: Keras' export of VGG-16 takes more than
-15 GB. Without any peer's file the row has edgecv's times alone. Detectors and segmenters are bare networks here, as
-peers export them. Files and finished rows are kept in `--folder`: an interrupted run goes on where it stopped, and
-`--files-only` makes the files beforehand, which needs no quiet machine.
+15 GB. A peer's file that the engine does not open counts as none: Keras 3.15 and tf2onnx leave AlexNet's grouped
+convolutions as calls of TensorFlow's functions. Without any peer's file the row has edgecv's times alone. Detectors
+and segmenters are bare networks here, as peers export them. Files and finished rows are kept in `--folder`: an
+interrupted run goes on where it stopped, and `--files-only` makes the files beforehand, which needs no quiet machine.
 """
 
 import argparse
@@ -152,6 +153,19 @@ def _optimise_offline(source: Path, path: Path) -> None:
     onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
 
 
+def _opened(files: Mapping[str, Path], threads: int) -> dict[str, Contender]:
+    """Open the files by maker; a peer's that its engine does not open is left out, and said."""
+    opened = {}
+    for what, path in files.items():
+        try:
+            opened[what] = _contender(path, threads)
+        except Exception as error:  # whatever an engine raises
+            if what in _OURS:
+                raise
+            print(f"{path.name} is left out: {' '.join(str(error).split())[:300]}", file=sys.stderr)
+    return opened
+
+
 def _contender(path: Path, threads: int) -> Contender:
     """Open a file; what is returned runs it on a picture, and on ones for any other input.
 
@@ -190,7 +204,7 @@ def _measure(name: str, form: str, threads: int, options: argparse.Namespace) ->
 
 
 def _row(name: str, files: Mapping[str, Path], form: str, threads: int, options: argparse.Namespace) -> dict[str, Any]:
-    opened = {what: _contender(path, threads) for what, path in files.items()}
+    opened = _opened(files, threads)
     look = time_in_turn({what: functools.partial(run, 0) for what, run in opened.items()}, seconds=_LOOK_SECONDS)
     times = {what: timing.p50_ms for what, timing in look.items()}
     best = min((what for what in _PEERS[form] if what in times), key=times.__getitem__, default=None)
