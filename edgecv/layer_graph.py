@@ -114,11 +114,15 @@ def layer_graph(network: keras.Model) -> LayerGraph:
     )
 
 
+def _operation(step: Step) -> Callable[..., Any]:
+    return step.operation  # type: ignore[no-any-return]  # Keras has no types
+
+
 def evaluate(
     steps: Sequence[Step],
     values: Mapping[int, Any],
     keep: Iterable[int],
-    function: Callable[[Step], Callable[..., Any]] = lambda step: step.operation,
+    function: Callable[[Step], Callable[..., Any]] = _operation,
 ) -> Values:
     """Run steps, eagerly where ``values`` are arrays, and let go of every value after its last use.
 
@@ -168,15 +172,11 @@ def call_sparingly(network: keras.Model, x: Any, *, training: bool = False) -> l
     return [values[slot] for slot in graph.outputs]
 
 
-def _operation(step: Step) -> Callable[..., Any]:
-    return step.operation  # type: ignore[no-any-return]
-
-
 def _trained(step: Step) -> Callable[..., Any]:
     """Return what calls a step's layer as in training, whatever its call recorded: as Keras does from the outside."""
-    operation = step.operation
+    operation = _operation(step)
     if not getattr(operation, "_call_has_training_arg", False):
-        return operation  # type: ignore[no-any-return]
+        return operation
     return lambda *args, **kwargs: operation(*args, **{**kwargs, "training": True})
 
 
