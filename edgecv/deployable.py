@@ -47,6 +47,7 @@ class ModelInfo:
         labels: One name a class, or empty.
         decoder: How its outputs become boxes and scores, where it is a detector.
         localisation: How its outputs become one class and one box, where it is a localiser.
+        activation: What the scores of its classes went through inside it, where its layers do not tell.
         weights_source: Where the weights come from.
         notes: What the user should know, such as why weights are random.
         pictures: Pictures of its own kind, to verify on beside the shipped photos.
@@ -58,6 +59,7 @@ class ModelInfo:
     labels: tuple[str, ...] = ()
     decoder: "Decoder | None" = None
     localisation: Localisation | None = None
+    activation: Activation | None = None
     weights_source: str = "file"
     notes: tuple[str, ...] = ()
     pictures: tuple[Path, ...] = ()
@@ -136,7 +138,11 @@ class Deployable:
 
     def postprocess(self) -> dict[str, Any]:
         """Return what metadata say of all that follows the network."""
-        document: dict[str, Any] = {"activation": self.activation, "top_k": self.top_k}
+        document: dict[str, Any] = {
+            "activation": self.activation,
+            "added_activation": self.added_activation,
+            "top_k": self.top_k,
+        }
         if self.detection is not None:
             nms = self.detection.nms
             document["decoder"] = decoder_to_json(self.detection.decoder)

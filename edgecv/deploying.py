@@ -18,7 +18,7 @@ from edgecv.detection import DetectionHead
 from edgecv.errors import ModelError, OptionError, one_line
 from edgecv.fcn import check_size
 from edgecv.input_sizes import at_size
-from edgecv.last_activation import last_activation
+from edgecv.last_activation import answered_activation, last_activation
 from edgecv.localisation import LOCALISATIONS, Localisation
 from edgecv.network_outputs import decoder_order, flat_tensors, network_output_names
 from edgecv.nms import Nms
@@ -108,13 +108,13 @@ def deploy(
         notes = (*notes, f"{info.name} was built for another size than {size[0]}x{size[1]}: measure it there anew.")
     scaling.check_channels(channels)
     if boxes is None and info.task == "segmentation":
-        head = _segmentation_head(network, activation, size=size, channels=channels)
+        head = _segmentation_head(network, activation, info.activation, size=size, channels=channels)
     elif boxes is None:
-        head = _other_head(network, info.task, activation)
+        head = _other_head(network, info, activation, size=size, channels=channels)
     elif isinstance(boxes, Localisation):
-        head = _localisation_head(network, boxes, activation)
+        head = _localisation_head(network, boxes, activation, info.activation)
     else:
-        head = _detection_head(network, boxes, nms, activation, size=size, channels=channels)
+        head = _detection_head(network, boxes, nms, activation, info.activation, size=size, channels=channels)
     if boxes is not None or head.segmentation is not None:
         scaling = for_whole_pictures(scaling)
     for note in (*notes, *head.notes):
@@ -182,21 +182,28 @@ def _boxes(
     return localisation or known or (Localisation() if info.task == "localisation" else None)
 
 
-def _other_head(network: "keras.Model", task: Task | None, option: ActivationOption) -> _Head:
+def _other_head(
+    network: "keras.Model", info: ModelInfo, option: ActivationOption, *, size: tuple[int, int], channels: int
+) -> _Head:
     outputs = flat_tensors(network.outputs)
-    task = task or _guess_task(outputs)
+    task = info.task or _guess_task(outputs)
     scores = outputs[:1] if task == "classification" else []
-    added, activation, notes = _activation(network, scores, option)
+    there = info.activation
+    if scores and there is None and last_activation(scores[0]) is None:
+        there = answered_activation(network, size, channels)
+    added, activation, notes = _activation(network, scores, option, there)
     classes = scores[0].shape[-1] if scores else None
     return _Head(task=task, classes=classes, added=added, activation=activation, notes=notes)
 
 
-def _localisation_head(network: "keras.Model", localisation: Localisation, option: ActivationOption) -> _Head:
+def _localisation_head(
+    network: "keras.Model", localisation: Localisation, option: ActivationOption, told: Activation | None
+) -> _Head:
     outputs = flat_tensors(network.outputs)
     tensors = [outputs[index] for index in decoder_order(network, localisation.outputs, "localisation")]
     classes = localisation.check([tuple(tensor.shape) for tensor in tensors])
     scores, *objectness, _ = tensors
-    added, activation, notes = _activation(network, [scores], option)
+    added, activation, notes = _activation(network, [scores], option, told)
     there = last_activation(objectness[0]) if objectness else "sigmoid"
     if there is None:
         notes = (*notes, "The objectness' activation is unknown: it is taken for a sigmoid.")
@@ -221,6 +228,7 @@ def _detection_head(
     decoder: "Decoder",
     nms: Nms | None,
     option: ActivationOption,
+    told: Activation | None,
     *,
     size: tuple[int, int],
     channels: int,
@@ -229,7 +237,7 @@ def _detection_head(
     window = decoder if isinstance(decoder, SlidingWindow) else None
     # Only a classifier's scores may lack their activation; other decoders have their own.
     scores = [flat_tensors(network.outputs)[order[0]]] if window and window.takes_probabilities(len(order)) else []
-    added, activation, notes = _activation(network, scores, option)
+    added, activation, notes = _activation(network, scores, option, told)
     passed = window is not None and window.passes_scores(len(order))
     undone = activation if passed else getattr(decoder, "score_activation", "none")
     detection = DetectionHead(decoder=decoder, nms=nms, score_activation=undone)
@@ -250,7 +258,12 @@ def _of_task(info: ModelInfo, task: GivenTask) -> ModelInfo:
 
 
 def _segmentation_head(
-    network: "keras.Model", option: ActivationOption, *, size: tuple[int, int], channels: int
+    network: "keras.Model",
+    option: ActivationOption,
+    told: Activation | None,
+    *,
+    size: tuple[int, int],
+    channels: int,
 ) -> _Head:
     outputs = flat_tensors(network.outputs)
     shapes = _output_shapes(network, size, channels)
@@ -265,7 +278,7 @@ def _segmentation_head(
             f"{network.name!r} gives scores of {rows}x{columns} pixels for pictures of {size[0]}x{size[1]}. "
             "Give a network whose output is no larger than its input."
         )
-    activation = _pixel_activation(network, outputs[0], classes, option)
+    activation = _pixel_activation(network, outputs[0], classes, option, told)
     head = SegmentationHead(channels=classes, activation=activation, output_size=(rows, columns))
     return _Head(
         task="segmentation",
@@ -277,15 +290,17 @@ def _segmentation_head(
     )
 
 
-def _pixel_activation(network: "keras.Model", scores: Any, classes: int, option: ActivationOption) -> Activation:
+def _pixel_activation(
+    network: "keras.Model", scores: Any, classes: int, option: ActivationOption, told: Activation | None
+) -> Activation:
     """Return what a segmenter's scores went through; none is added, as the best class is the same without.
 
     Of one channel it must be known: it tells the threshold.
     """
-    there = last_activation(scores)
+    there = last_activation(scores) or told
     if classes > 1:
         if option != there:
-            _activation(network, (), option)
+            _activation(network, (), option, None)
         return there or "none"
     if there == "softmax":
         raise OptionError(f"{network.name!r} gives one channel through a softmax, which is 1 everywhere. Use sigmoid.")
@@ -393,14 +408,21 @@ def _guess_task(outputs: Sequence[Any]) -> Task:
 
 
 def _activation(
-    network: "keras.Model", probabilities: Sequence[Any], option: ActivationOption
+    network: "keras.Model", probabilities: Sequence[Any], option: ActivationOption, told: Activation | None
 ) -> tuple[Activation, Activation, tuple[str, ...]]:
-    """Return (added, in all, what to say); ``probabilities`` is the output that should be that, or empty."""
+    """Return (added, in all, what to say).
+
+    Args:
+        network: The network.
+        probabilities: The output that should be that, or empty.
+        option: What was asked for.
+        told: What is known to be in the network where its layers do not tell.
+    """
     if not probabilities:
         if option not in ("auto", "none"):
             raise OptionError(f"--activation {option} is for classifiers; {network.name!r} is no classifier.")
         return "none", "none", ()
-    there = last_activation(probabilities[0])
+    there = last_activation(probabilities[0]) or told
     if option == "none":
         return "none", there or "none", ()
     if option != "auto":

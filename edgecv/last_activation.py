@@ -1,8 +1,17 @@
 """Which activation a tensor of a network went through last."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-__all__ = ["last_activation"]
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["answered_activation", "last_activation"]
+
+# A softmax in float16 sums to 1 within 1e-3; logits that do so on several pictures of noise are not met.
+_SUM_TOLERANCE = 1e-3
+_NOISE_PICTURES = 4
 
 
 def last_activation(tensor: Any) -> Literal["softmax", "sigmoid", "none"] | None:
@@ -41,3 +50,33 @@ def last_activation(tensor: Any) -> Literal["softmax", "sigmoid", "none"] | None
         | layers.GlobalAveragePooling2D,
     )
     return "none" if linear and name in (None, "linear") else None
+
+
+def answered_activation(network: "keras.Model", size: tuple[int, int], channels: int) -> Literal["softmax"] | None:
+    """Run a classifier whose layers do not tell, a SavedModel, on noise: do its answers come out of a softmax?
+
+    A sigmoid cannot be told so: logits may lie between 0 and 1, too.
+
+    Args:
+        network: Its first output is ``(batch, classes)``.
+        size: ``(height, width)`` of the pictures.
+        channels: Of the pictures.
+
+    Returns:
+        ``softmax`` where each picture's scores, of two classes or more, are at least 0 and sum to 1; None where they
+        do not, or where it does not run: whoever runs it next says why.
+    """
+    from keras import ops
+
+    from edgecv.layer_graph import call_sparingly
+
+    given = network.inputs[0]
+    shape = (given.shape[0] or _NOISE_PICTURES, *size, channels)
+    noise = np.random.default_rng(0).integers(0, 256, shape)
+    try:
+        first = call_sparingly(network, ops.convert_to_tensor(noise, dtype=given.dtype))[0]
+        scores = np.asarray(ops.convert_to_numpy(first), np.float64)
+    except Exception:  # Keras and custom layers may raise anything
+        return None
+    sums = scores.sum(axis=-1)
+    return "softmax" if scores.shape[-1] > 1 and scores.min() >= 0 and (abs(sums - 1) < _SUM_TOLERANCE).all() else None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from edgecv.architecture import Task
 from edgecv.decoders import decoder_from_json, decoder_to_json
-from edgecv.deployable import ModelInfo
+from edgecv.deployable import Activation, ModelInfo
 from edgecv.errors import EdgecvError, ModelError, OptionError, UnknownNameError
 from edgecv.extras import import_keras, require
 from edgecv.files import replace_whole
@@ -297,6 +297,7 @@ def _info_to_json(info: ModelInfo) -> dict[str, Any]:
         "labels": list(info.labels),
         "decoder": decoder_to_json(info.decoder) if info.decoder else None,
         "localisation": info.localisation.to_json() if info.localisation else None,
+        "activation": info.activation,
         "weights": info.weights_source,
     }
 
@@ -307,6 +308,9 @@ def _info_from_json(document: dict[str, Any], path: Path) -> ModelInfo:
     task = document["task"]
     if task is not None and task not in get_args(Task):
         raise ValueError(f"unknown task {task!r}")
+    activation = document.get("activation")
+    if activation is not None and activation not in get_args(Activation):
+        raise ValueError(f"unknown activation {activation!r}")
     return ModelInfo(
         name=path.stem,
         task=task,
@@ -314,6 +318,7 @@ def _info_from_json(document: dict[str, Any], path: Path) -> ModelInfo:
         labels=tuple(_strings(document["labels"])),
         decoder=decoder_from_json(document["decoder"]) if document.get("decoder") else None,
         localisation=Localisation.from_json(document["localisation"]) if document.get("localisation") else None,
+        activation=activation,
         weights_source=str(document["weights"]),
     )
 

@@ -60,6 +60,13 @@ def refused(error: type[Exception], message: str) -> Any:
         ([layers.Dense(4)], "sigmoid", "sigmoid", "sigmoid", ""),
         ([layers.Dense(4, activation="softmax")], "softmax", "none", "softmax", ""),
         ([layers.Dense(4), layers.ReLU()], "softmax", "softmax", "softmax", ""),
+        # Behind a layer that is not looked through, only the answers tell.
+        ([layers.Dense(4, activation="softmax"), layers.Rescaling(1.0)], "auto", "none", "softmax", ""),
+        ([layers.Dense(4, activation="softmax"), layers.Rescaling(1.0)], "softmax", "none", "softmax", ""),
+        ([layers.Dense(4, activation="softmax"), layers.Rescaling(2.0)], "auto", "none", "none", UNKNOWN),
+        ([layers.Dense(4, activation="softmax"), layers.Rescaling(-1.0, 0.5)], "auto", "none", "none", UNKNOWN),
+        ([layers.Dense(4, activation="sigmoid"), layers.Rescaling(1.0)], "auto", "none", "none", UNKNOWN),
+        ([layers.Dense(1, activation="softmax"), layers.Rescaling(1.0)], "auto", "none", "none", UNKNOWN),
     ],
 )
 def test_an_activation_is_added_only_where_the_last_layer_has_none(
@@ -70,6 +77,15 @@ def test_an_activation_is_added_only_where_the_last_layer_has_none(
     assert (deployable.added_activation, deployable.activation) == (added, total)
     assert deployable.notes == ((note,) if note else ())
     assert deployable.output_names == (("logits",) if total == "none" else ("probabilities",))
+
+
+@pytest.mark.parametrize(("told", "added"), [("sigmoid", "none"), ("none", "sigmoid"), (None, "sigmoid")])
+def test_what_is_told_of_a_network_stands_for_what_its_layers_do_not(told: Any, added: str) -> None:
+    network = classifier(layers.Dense(4, activation="sigmoid"), layers.Rescaling(1.0))
+    network.edgecv_info = ModelInfo(name="net", activation=told)
+    deployable = deploy(network, preprocess="none", activation="sigmoid")
+    assert (deployable.added_activation, deployable.activation) == (added, "sigmoid")
+    assert deployable.postprocess() == {"activation": "sigmoid", "added_activation": added, "top_k": None}
 
 
 def test_the_activation_of_a_nested_model_is_seen() -> None:

@@ -138,6 +138,7 @@ def test_a_localiser_is_deployed_with_its_box_and_objectness() -> None:
     assert deployable.output_names == ("probabilities", "box", "objectness")
     assert deployable.postprocess() == {
         "activation": "softmax",
+        "added_activation": "none",
         "top_k": None,
         "localisation": {"sqrt_sizes": False, "outputs": []},
     }

@@ -417,6 +417,7 @@ def test_a_saved_network_keeps_what_is_known_of_it(tmp_path: Path) -> None:
         task="classification",
         preprocess=preprocess,
         labels=("é", "two", "three", "four"),
+        activation="sigmoid",
         weights_source="a paper",
         notes=("said once",),
     )
@@ -427,6 +428,7 @@ def test_a_saved_network_keeps_what_is_known_of_it(tmp_path: Path) -> None:
         task="classification",
         preprocess=preprocess,
         labels=("é", "two", "three", "four"),
+        activation="sigmoid",
         weights_source="a paper",
     )
     np.testing.assert_array_equal(answers(loaded)[0], answers(network)[0])
@@ -458,8 +460,7 @@ def test_a_network_is_saved_as_keras_only_and_into_a_folder_that_is_there(tmp_pa
     assert message == "The output must end in .keras, got 'x.h5'."
     path = tmp_path / "no" / "x.keras"
     message = refused(OutputError, save_model, functional(), path)
-    folder = str(path.parent)
-    assert message == f"Cannot write {str(path)!r}: the folder {folder!r} does not exist. Create it first."
+    assert message == f"Cannot write {str(path)!r}: the folder {str(path.parent)!r} does not exist. Create it first."
     assert list(tmp_path.iterdir()) == []
 
 
@@ -482,6 +483,7 @@ _INFO: dict[str, Any] = {"name": "x", "task": "classification", "preprocess": No
         ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
         ({**_INFO, "task": "dance"}, "unknown task 'dance'"),
+        ({**_INFO, "activation": "tanh"}, "unknown activation 'tanh'"),
         ({**_INFO, "preprocess": {"mean": "x"}}, "mean must be one or three finite numbers, got ['x']"),
         ({**_INFO, "preprocess": {"order": "gbr"}}, "channel order must be rgb or bgr, got 'gbr'"),
         ({**_INFO, "preprocess": [1]}, "preprocess must be a JSON object, got list"),

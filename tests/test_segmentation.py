@@ -94,6 +94,7 @@ def test_a_network_that_knows_its_task_becomes_a_segmenter() -> None:
     assert deployable.preprocess.fit == Fit(mode="letterbox")  # a mask of the whole picture
     assert deployable.postprocess() == {
         "activation": "none",
+        "added_activation": "none",
         "top_k": None,
         "segmentation": {"channels": 3, "activation": "none", "output_size": [12, 16]},
     }
