@@ -81,8 +81,9 @@ def test_yolo_learns_at_several_sizes_with_anchors_of_the_data(scenes_data: Path
         architecture="yolo_v3_tiny",
         data=str(scenes_data),
         input_size=_SIZE,
-        epochs=9,
+        epochs=6,
         batch=8,
+        learning_rate=2e-3,
         warmup=1,
         multi_scale=(64, 96),
     )
@@ -98,7 +99,7 @@ def test_yolo_learns_at_several_sizes_with_anchors_of_the_data(scenes_data: Path
 
 def test_a_grid_of_boxes_learns_on_a_classifier(scenes_data: Path, tmp_path: Path) -> None:
     settings = Settings(
-        architecture="fashion_cnn", data=str(scenes_data), input_size=(64, 64), epochs=4, batch=16, learning_rate=2e-3
+        architecture="fashion_cnn", data=str(scenes_data), input_size=(48, 48), epochs=3, batch=8, learning_rate=1e-3
     )
     result = edgecv.train(settings, tmp_path / "grid")
     assert result.document["task"] == "detection"
