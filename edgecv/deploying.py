@@ -2,29 +2,21 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, get_args
 
 from edgecv.architecture import Task
-from edgecv.decoders import SlidingWindow, read_decoder
-from edgecv.deployable import (
-    Activation,
-    ActivationOption,
-    Deployable,
-    InputType,
-    ModelInfo,
-)
-from edgecv.detection import DetectionHead
-from edgecv.errors import ModelError, OptionError, one_line
-from edgecv.fcn import check_size
+from edgecv.decoders import read_decoder
+from edgecv.decoders.base import shape_text
+from edgecv.deployable import ActivationOption, Deployable, InputType, ModelInfo
+from edgecv.errors import ModelError, OptionError
 from edgecv.input_sizes import at_size
-from edgecv.last_activation import answered_activation, last_activation
-from edgecv.localisation import LOCALISATIONS, Localisation
-from edgecv.network_outputs import decoder_order, flat_tensors, network_output_names
+from edgecv.localisation import Localisation
+from edgecv.network_outputs import flat_tensors
 from edgecv.nms import Nms
+from edgecv.output_head import read_head
 from edgecv.preprocess import STYLES, Preprocess, for_whole_pictures
 from edgecv.resize import GraphResize, ResizeMode
-from edgecv.segmentation import MASK, SegmentationHead
 
 if TYPE_CHECKING:
     import keras
@@ -107,14 +99,7 @@ def deploy(
     if built is not network:
         notes = (*notes, f"{info.name} was built for another size than {size[0]}x{size[1]}: measure it there anew.")
     scaling.check_channels(channels)
-    if boxes is None and info.task == "segmentation":
-        head = _segmentation_head(network, activation, info.activation, size=size, channels=channels)
-    elif boxes is None:
-        head = _other_head(network, info, activation, size=size, channels=channels)
-    elif isinstance(boxes, Localisation):
-        head = _localisation_head(network, boxes, activation, info.activation)
-    else:
-        head = _detection_head(network, boxes, nms, activation, info.activation, size=size, channels=channels)
+    head = read_head(network, info, boxes, nms=nms, option=activation, size=size, channels=channels)
     if boxes is not None or head.segmentation is not None:
         scaling = for_whole_pictures(scaling)
     for note in (*notes, *head.notes):
@@ -126,7 +111,7 @@ def deploy(
         input_size=size,
         channels=channels,
         preprocess=scaling,
-        output_names=_output_names(network, head, top_k),
+        output_names=head.output_names(network, top_k),
         input_dtype=input_dtype,
         batch=batch,
         added_activation=head.added,
@@ -143,33 +128,6 @@ def deploy(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Head:
-    """What a network's outputs mean.
-
-    Attributes:
-        task: The task.
-        classes: Number of classes, where there are any.
-        added: Activation to add to the class scores.
-        activation: What the class scores went through in all.
-        detection: Decoder and suppression of a detector.
-        localisation: What a localiser's box means.
-        objectness: A localiser gives an objectness, too.
-        segmentation: How scores of pixels become a mask.
-        notes: What the user should know.
-    """
-
-    task: Task
-    classes: int | None
-    added: Activation
-    activation: Activation
-    detection: DetectionHead | None = None
-    localisation: Localisation | None = None
-    objectness: bool = False
-    segmentation: SegmentationHead | None = None
-    notes: tuple[str, ...]
-
-
 def _boxes(
     info: ModelInfo, decoder: "Decoder | str | None", localisation: Localisation | None
 ) -> "Decoder | Localisation | None":
@@ -182,136 +140,12 @@ def _boxes(
     return localisation or known or (Localisation() if info.task == "localisation" else None)
 
 
-def _other_head(
-    network: "keras.Model", info: ModelInfo, option: ActivationOption, *, size: tuple[int, int], channels: int
-) -> _Head:
-    outputs = flat_tensors(network.outputs)
-    task = info.task or _guess_task(outputs)
-    scores = outputs[:1] if task == "classification" else []
-    there = info.activation
-    if scores and there is None and last_activation(scores[0]) is None:
-        there = answered_activation(network, size, channels)
-    added, activation, notes = _activation(network, scores, option, there)
-    classes = scores[0].shape[-1] if scores else None
-    return _Head(task=task, classes=classes, added=added, activation=activation, notes=notes)
-
-
-def _localisation_head(
-    network: "keras.Model", localisation: Localisation, option: ActivationOption, told: Activation | None
-) -> _Head:
-    outputs = flat_tensors(network.outputs)
-    tensors = [outputs[index] for index in decoder_order(network, localisation.outputs, "localisation")]
-    classes = localisation.check([tuple(tensor.shape) for tensor in tensors])
-    scores, *objectness, _ = tensors
-    added, activation, notes = _activation(network, [scores], option, told)
-    there = last_activation(objectness[0]) if objectness else "sigmoid"
-    if there is None:
-        notes = (*notes, "The objectness' activation is unknown: it is taken for a sigmoid.")
-    elif there != "sigmoid":
-        raise OptionError(
-            f"localisation: the objectness must come out of a sigmoid, in {network.name!r} its activation is "
-            f"{there}. Add the sigmoid to the network."
-        )
-    return _Head(
-        task="localisation",
-        classes=classes,
-        added=added,
-        activation=activation,
-        localisation=localisation,
-        objectness=bool(objectness),
-        notes=notes,
-    )
-
-
-def _detection_head(
-    network: "keras.Model",
-    decoder: "Decoder",
-    nms: Nms | None,
-    option: ActivationOption,
-    told: Activation | None,
-    *,
-    size: tuple[int, int],
-    channels: int,
-) -> _Head:
-    order = decoder_order(network, decoder.outputs)
-    window = decoder if isinstance(decoder, SlidingWindow) else None
-    # Only a classifier's scores may lack their activation; other decoders have their own.
-    scores = [flat_tensors(network.outputs)[order[0]]] if window and window.takes_probabilities(len(order)) else []
-    added, activation, notes = _activation(network, scores, option, told)
-    passed = window is not None and window.passes_scores(len(order))
-    undone = activation if passed else getattr(decoder, "score_activation", "none")
-    detection = DetectionHead(decoder=decoder, nms=nms, score_activation=undone)
-    for each in detection.sizes(size):
-        check_size(network, each)
-    classes = decoder.check(_detector_shapes(network, detection, size, channels), size)
-    return _Head(
-        task="detection", classes=classes, added=added, activation=activation, detection=detection, notes=notes
-    )
-
-
 def _of_task(info: ModelInfo, task: GivenTask) -> ModelInfo:
     """Return what is known of a network, for the task that the caller says it has."""
     if info.decoder is not None or info.localisation is not None:
         kind = "detector" if info.decoder is not None else "localiser"
         raise OptionError(f"--task {task} does not fit: {info.name} is a {kind} by what it says of itself.")
     return replace(info, task=task)
-
-
-def _segmentation_head(
-    network: "keras.Model",
-    option: ActivationOption,
-    told: Activation | None,
-    *,
-    size: tuple[int, int],
-    channels: int,
-) -> _Head:
-    outputs = flat_tensors(network.outputs)
-    shapes = _output_shapes(network, size, channels)
-    rows, columns, classes = shapes[0][1:] if len(shapes) == 1 and len(shapes[0]) == 4 else (None, None, None)
-    if rows is None or columns is None or classes is None:
-        raise OptionError(
-            f"A segmenter gives one output (batch, height, width, classes), {network.name!r} gives "
-            f"{', '.join(map(_shape, shapes))}. Give a network of that one output."
-        )
-    if rows > size[0] or columns > size[1]:
-        raise OptionError(
-            f"{network.name!r} gives scores of {rows}x{columns} pixels for pictures of {size[0]}x{size[1]}. "
-            "Give a network whose output is no larger than its input."
-        )
-    activation = _pixel_activation(network, outputs[0], classes, option, told)
-    head = SegmentationHead(channels=classes, activation=activation, output_size=(rows, columns))
-    return _Head(
-        task="segmentation",
-        classes=head.classes,
-        added="none",
-        activation=activation,
-        segmentation=head,
-        notes=(),
-    )
-
-
-def _pixel_activation(
-    network: "keras.Model", scores: Any, classes: int, option: ActivationOption, told: Activation | None
-) -> Activation:
-    """Return what a segmenter's scores went through; none is added, as the best class is the same without.
-
-    Of one channel it must be known: it tells the threshold.
-    """
-    there = last_activation(scores) or told
-    if classes > 1:
-        if option != there:
-            _activation(network, (), option, None)
-        return there or "none"
-    if there == "softmax":
-        raise OptionError(f"{network.name!r} gives one channel through a softmax, which is 1 everywhere. Use sigmoid.")
-    if there is None and option in ("sigmoid", "none"):
-        return option
-    if there is None or option not in ("auto", "none", there):
-        raise OptionError(
-            f"{network.name!r} gives one channel, whose activation is {there or 'unknown'}. Where it is unknown, "
-            "--activation sigmoid takes it for a probability, and none for a logit."
-        )
-    return there
 
 
 def _check_option(what: str, value: object, known: Sequence[str]) -> None:
@@ -353,14 +187,10 @@ def _picture_input(network: "keras.Model", wanted: tuple[int, int] | None) -> tu
     shape = tuple(inputs[0].shape)
     if len(shape) != 4 or shape[3] not in (1, 3):
         raise ModelError(
-            f"Model {name!r} takes {_shape(shape)}, which is no batch of pictures. "
+            f"Model {name!r} takes {shape_text(shape)}, which is no batch of pictures. "
             "Give a model of input (batch, height, width, 3) or (batch, height, width, 1)."
         )
     return _size(name, shape[1:3], wanted), int(shape[3])
-
-
-def _shape(shape: Sequence[int | None]) -> str:
-    return "(" + ", ".join("any" if side is None else str(side) for side in shape) + ")"
 
 
 def _size(name: str, fixed: Sequence[int | None], wanted: tuple[int, int] | None) -> tuple[int, int]:
@@ -401,74 +231,6 @@ def _scaling(info: ModelInfo, preprocess: str | Preprocess | None) -> tuple[Prep
         f"{info.name} does not say how its pictures are scaled: the network gets 0…255 RGB. "
         "Use --preprocess if it was trained on anything else.",
     )
-
-
-def _guess_task(outputs: Sequence[Any]) -> Task:
-    return "classification" if len(outputs) == 1 and len(outputs[0].shape) == 2 else "other"
-
-
-def _activation(
-    network: "keras.Model", probabilities: Sequence[Any], option: ActivationOption, told: Activation | None
-) -> tuple[Activation, Activation, tuple[str, ...]]:
-    """Return (added, in all, what to say).
-
-    Args:
-        network: The network.
-        probabilities: The output that should be that, or empty.
-        option: What was asked for.
-        told: What is known to be in the network where its layers do not tell.
-    """
-    if not probabilities:
-        if option not in ("auto", "none"):
-            raise OptionError(f"--activation {option} is for classifiers; {network.name!r} is no classifier.")
-        return "none", "none", ()
-    there = last_activation(probabilities[0]) or told
-    if option == "none":
-        return "none", there or "none", ()
-    if option != "auto":
-        return ("none" if there == option else option), option, ()
-    if there is None:
-        return "none", "none", ("The last layer's activation is unknown: none was added. Set it with --activation.",)
-    if there != "none":
-        return "none", there, ()
-    added: Activation = "softmax" if probabilities[0].shape[-1] != 1 else "sigmoid"
-    return added, added, (f"The last layer has no activation: {added} was added (--activation none leaves it out).",)
-
-
-def _output_names(network: "keras.Model", head: _Head, top_k: int | None) -> tuple[str, ...]:
-    if head.detection is not None:
-        return head.detection.output_names
-    if head.segmentation is not None:
-        return (MASK,)
-    scores = "logits" if head.activation == "none" else LOCALISATIONS[0]
-    if head.localisation is not None:
-        return (scores, *LOCALISATIONS[1 : 3 if head.objectness else 2])
-    if head.task == "classification":
-        return (scores,) if top_k is None else ("scores", "classes")
-    return network_output_names(network)
-
-
-def _detector_shapes(
-    network: "keras.Model", head: DetectionHead, size: tuple[int, int], channels: int
-) -> list[tuple[int | None, ...]]:
-    """Return the shapes of a detector's outputs, in the decoder's order, scale by scale."""
-    shapes: list[tuple[int | None, ...]] = []
-    for each in head.sizes(size):
-        flat = _output_shapes(network, each, channels)
-        shapes += [flat[index] for index in decoder_order(network, head.decoder.outputs)]
-    return shapes
-
-
-def _output_shapes(network: "keras.Model", size: tuple[int, int], channels: int) -> list[tuple[int | None, ...]]:
-    """Return the shapes of the outputs for pictures of a size, in Keras' order."""
-    import keras
-
-    height, width = size
-    try:
-        given = network.compute_output_spec(keras.KerasTensor((None, height, width, channels)))
-    except Exception as error:  # Keras and custom layers may raise anything
-        raise ModelError(f"{network.name} cannot run on {height}x{width} pictures: {one_line(error)}.") from error
-    return [tuple(each.shape) for each in flat_tensors(given)]
 
 
 def _checked_resize(mode: ResizeMode | None, task: Task, input_dtype: InputType) -> GraphResize | None:
