@@ -200,7 +200,7 @@ def _as_said(
     info = getattr(network, "edgecv_info", None)
     for note in info.notes if info else ():
         warn(note)
-    if info is not None and "added_activation" in said:
+    if info is not None and info.activation is None and "added_activation" in said:
         # What a SavedModel hides: the artifact knows what it had to add to the same network.
         there = said["activation"] if said["added_activation"] == "none" else "none"
         info = network.edgecv_info = replace(info, activation=there)
