@@ -3,7 +3,7 @@
 import copy
 import functools
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +38,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((place for place, path in enumerate(first) if item.path.is_relative_to(path)), len(first))
 
     items.sort(key=place)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _little_timing() -> Iterator[None]:
-    """Export in int8 without waiting for times that say nothing beside other tests."""
-    from edgecv.budget import timed_within
-
-    with timed_within(0.05):
-        yield
 
 
 @pytest.fixture

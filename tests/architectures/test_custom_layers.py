@@ -88,7 +88,8 @@ def test_what_is_not_connected_stays_so_in_training() -> None:
     connected[[0, 2, 1], [0, 0, 1]] = True
     assert (before[:, :, ~connected] == 0).all()
     assert (after[:, :, ~connected] == 0).all()
-    assert (np.abs(after - before)[:, :, connected] > 1e-3).all()
+    # A weight that training leaves out stays to its last bit; one that it reaches may come back near where it was.
+    assert (after != before)[:, :, connected].all()
 
 
 def test_connections_that_cannot_be_are_refused() -> None:
