@@ -53,6 +53,7 @@ class _Run:
     listener: Listener
     save_best: Callable[[], None]
     measure: Callable[[], dict[str, float]] | None
+    finish: Callable[..., Any]
     log: TensorBoardLog
 
     @property
@@ -100,6 +101,7 @@ def fit(
         listener=listener,
         save_best=save_best,
         measure=measure,
+        finish=_finisher(learner, task),
         log=TensorBoardLog(run_dir.log, progress.history),
     )
     stages = stages_of(settings, pretrained=learner.pretrained)
@@ -201,24 +203,29 @@ def _columns(logs: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _batches(run: _Run, stream: Stream, epoch: int) -> Any:
-    """Return an epoch as pictures in the network's scaling, answers and weights, under the network's output names."""
+    """Return an epoch as pictures in the network's scaling, answers and weights, in the order of its outputs."""
+    import tensorflow as tf
+
+    return stream.epoch(epoch).map(run.finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _finisher(learner: Learner, task: TrainingTask) -> Callable[..., Any]:
+    """Return what makes of a stream's batch what the network learns from; traced once, as the stream's own graphs."""
+    import tensorflow as tf
     from keras import ops
 
-    names = run.learner.network.output_names
-    preprocess = run.learner.preprocess
+    names = learner.network.output_names
 
     def finish(images: Any, targets: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-        answers, weights = run.task.finish(targets, ops.shape(images)[1:3])
-        x = preprocess.apply(images, ops)
+        answers, weights = task.finish(targets, ops.shape(images)[1:3])
+        x = learner.preprocess.apply(images, ops)
         ones = ops.ones_like(images[:, 0, 0, 0])
         keys = [_key(name, answers) for name in names]
         # Tuples in the order of the outputs: Keras finds no dictionary's targets for a list of outputs.
         y, weigh = tuple(answers[key] for key in keys), tuple(weights.get(key, ones) for key in keys)
         return (x, y, weigh) if len(names) > 1 else (x, y[0], weigh[0])
 
-    import tensorflow as tf
-
-    return stream.epoch(epoch).map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return tf.function(finish, autograph=False)  # type: ignore[no-any-return]
 
 
 def _key(name: str, known: Mapping[str, Any]) -> str:

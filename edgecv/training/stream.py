@@ -1,7 +1,8 @@
 """The stream of training: samples in, batches of pictures and targets out, the same ones for the same epoch."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,8 @@ class Stream:
         self._shuffle = shuffle
         self._keep_all = keep_all_boxes
         self._failures: dict[int, Exception] = {}
+        # The batches of an epoch share them; two epochs may be read side by side.
+        self._plan = functools.lru_cache(maxsize=2)(lambda number: (self.order(number), self._draws(number)))
         self.steps = -(-len(samples) // batch)
 
     def order(self, number: int) -> Array:
@@ -126,29 +129,40 @@ class Stream:
         """
         import tensorflow as tf
 
-        order, draws = self.order(number), self._draws(number)
-        signature = self._signature(draws)
+        load, augment, scale = self._graphs
         self._failures.clear()
+        first = number * self.steps
 
-        def load(step: Any) -> list[Array]:
-            indices = order[int(step) * self._batch : (int(step) + 1) * self._batch]
-            return list(self._load(int(step), indices, draws).values())
+        def mapped(dataset: Any, function: Callable[..., Any]) -> Any:
+            return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
-        def tensors(step: Any) -> dict[str, Any]:
+        dataset = mapped(mapped(tf.data.Dataset.range(first, first + self.steps), load), augment)
+        if self._scales is not None:
+            sides = tf.data.Dataset.from_tensor_slices(self.sides(number))
+            dataset = mapped(tf.data.Dataset.zip(dataset, sides), scale)
+        return dataset.prefetch(tf.data.AUTOTUNE)
+
+    @functools.cached_property
+    def _graphs(self) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+        """What TensorFlow does with a batch: load it by its number in the run, augment it, bring it to its own size.
+
+        They are traced once, not once an epoch: that takes longer than an epoch of few small pictures.
+        """
+        import tensorflow as tf
+
+        first = self._loader.load([0]) | {_DRAWS: self._plan(0)[1][:1]}
+        signature = {key: (array.dtype, (None, *array.shape[1:])) for key, array in first.items()}
+
+        def load(number: Any) -> dict[str, Any]:
             # Not stateful: under op determinism TensorFlow runs stateful functions one after the other.
-            loaded = tf.numpy_function(load, [step], [dtype for dtype, _ in signature.values()], stateful=False)
+            kinds = [kind for kind, _ in signature.values()]
+            loaded = tf.numpy_function(self._load, [number], kinds, stateful=False)
             shaped = (tf.ensure_shape(each, shape) for each, (_, shape) in zip(loaded, signature.values(), strict=True))
             return dict(zip(signature, shaped, strict=True))
 
-        def mapped(dataset: Any, function: Callable[..., Any]) -> Any:
-            graph = tf.autograph.experimental.do_not_convert(function)  # TensorFlow as it stands, nothing to rewrite
-            return dataset.map(graph, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-        dataset = mapped(mapped(tf.data.Dataset.range(self.steps), tensors), self._augmented)
-        if self._scales is not None:
-            sides = tf.data.Dataset.from_tensor_slices(self.sides(number))
-            dataset = mapped(tf.data.Dataset.zip(dataset, sides), self._scaled)
-        return dataset.prefetch(tf.data.AUTOTUNE)
+        # TensorFlow as it stands: AutoGraph has nothing to rewrite.
+        load, augment, scale = (tf.function(each, autograph=False) for each in (load, self._augmented, self._scaled))
+        return load, augment, scale
 
     def look(self, indices: Sequence[int], *, epoch: int | None) -> tuple[Array, dict[str, Array]]:
         """Return some samples as an epoch shows them, or unchanged where it is None: float32 images and targets.
@@ -183,16 +197,16 @@ class Stream:
             return self._recipe.draws(len(self._loader), seed=self._seed, epoch=number)
         return np.zeros((len(self._loader), 0), np.float32)
 
-    def _load(self, step: int, indices: Array, draws: Array) -> dict[str, Array]:
+    def _load(self, number: Any) -> list[Array]:
+        """Load the batch of a number in the whole run."""
+        epoch, step = divmod(int(number), self.steps)
+        order, draws = self._plan(epoch)
+        indices = order[step * self._batch : (step + 1) * self._batch]
         try:
-            return self._loader.load(indices) | {_DRAWS: draws[indices]}
+            return list((self._loader.load(indices) | {_DRAWS: draws[indices]}).values())
         except Exception as error:
-            self._failures[step] = error
+            self._failures[int(number)] = error
             raise
-
-    def _signature(self, draws: Array) -> Mapping[str, tuple[Any, tuple[int | None, ...]]]:
-        first = self._loader.load([0]) | {_DRAWS: draws[:1]}
-        return {key: (array.dtype, (None, *array.shape[1:])) for key, array in first.items()}
 
     def _scaled(self, batch: tuple[Any, dict[str, Any]], side: Any) -> tuple[Any, dict[str, Any]]:
         """Bring a batch from the largest size to its own; its boxes move along."""

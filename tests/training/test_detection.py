@@ -76,6 +76,7 @@ def test_a_compiled_session_answers_as_the_deployable_does(detector: RunResult) 
         np.testing.assert_allclose(traced[name], values, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_yolo_learns_at_several_sizes_with_anchors_of_the_data(scenes_data: Path, tmp_path: Path) -> None:
     settings = Settings(
         architecture="yolo_v3_tiny",
@@ -292,9 +293,9 @@ def test_training_at_several_sizes_goes_on_as_if_unbroken(scenes_data: Path, tmp
         architecture="yolo_v3_tiny",
         data=str(few),
         input_size=(64, 64),
-        epochs=3,
+        epochs=2,
         batch=4,  # 6 steps: the size changes within the second epoch
-        multi_scale=(32, 96),
+        multi_scale=(32, 64),
         augment="light",
         split=(1.0, 0.0, 0.0),
         seed=1,
