@@ -45,10 +45,19 @@ def overlap(box: list[float], tile: tuple[int, int]) -> float:
     return common / ((box[2] - box[0]) * (box[3] - box[1]) + 224 * 224 - common)
 
 
-@pytest.mark.parametrize("options", [
-    ["--window", "pool", "--score-threshold", "0.02", "--iou-threshold", "0.3", "--best-class"],
-    ["--window", "cell", "--score-threshold", "0.5", "--iou-threshold", "0.2"],
-], ids=["pool", "cell"])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(
+            ["--window", "pool", "--score-threshold", "0.02", "--iou-threshold", "0.3", "--best-class"], id="pool"
+        ),
+        pytest.param(
+            ["--window", "cell", "--score-threshold", "0.5", "--iou-threshold", "0.2"],
+            id="cell",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
 def test_a_classifier_finds_the_four_pictures_of_a_mosaic(options: list[str], mosaic: Path, tmp_path: Path) -> None:
     arguments = ["export", "efficientnet_lite0", "--fcn", "--input-size", "448", "--class-agnostic", "-o", tmp_path]
     result = run(*arguments, "--to", "onnx", "--to", "tflite", *options, "--json")

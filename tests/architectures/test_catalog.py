@@ -1,9 +1,11 @@
 """Every network's size against a number from outside, and the description against the network."""
 
+import gc
 import math
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -183,6 +185,13 @@ def _cheap_initialisers(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(getattr(keras.initializers, initialiser), "__call__", zeros)
 
 
+@pytest.fixture
+def freed() -> Iterator[None]:
+    """Give a network's memory back: it is a cycle of few objects of many bytes, of which Python would keep 8 GB."""
+    yield
+    gc.collect()
+
+
 def test_every_registered_architecture_of_edgecv_is_counted_here() -> None:
     ours = [
         name
@@ -192,6 +201,7 @@ def test_every_registered_architecture_of_edgecv_is_counted_here() -> None:
     assert ours == NAMES
 
 
+@pytest.mark.usefixtures("freed")
 @pytest.mark.parametrize("name", NAMES)
 def test_network_is_what_its_description_says(name: str) -> None:
     architecture = registry.load_architecture(name)

@@ -95,6 +95,6 @@ def scenes_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def detector(scenes_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """ssd_tiny that has learnt the digits of the scenes."""
     settings = edgecv.Settings(
-        architecture="ssd_tiny", data=str(scenes_data), input_size=(96, 96), epochs=16, batch=16, learning_rate=4e-3
+        architecture="ssd_tiny", data=str(scenes_data), input_size=(96, 96), epochs=10, batch=16, learning_rate=4e-3
     )
     return edgecv.train(settings, tmp_path_factory.mktemp("runs") / "detector")

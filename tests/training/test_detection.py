@@ -279,6 +279,7 @@ def test_the_class_loss_is_chosen(architecture: str, loss: Any, activation: str,
     assert classes.decoder.activation == activation
 
 
+@pytest.mark.slow
 def test_training_at_several_sizes_goes_on_as_if_unbroken(scenes_data: Path, tmp_path: Path) -> None:
     class Interrupted(Listener):
         def epoch(self, row: Mapping[str, Any], *, best: bool) -> None:  # noqa: ARG002
