@@ -63,7 +63,7 @@ def test_a_classifier_learns(classifier: RunResult) -> None:
 
 def test_a_network_with_dropout_learns(classes_data: Path, tmp_path: Path) -> None:
     settings = Settings(
-        architecture="fashion_cnn", data=str(classes_data), epochs=6, batch=16, learning_rate=5e-4, split=_SPLIT
+        architecture="fashion_cnn", data=str(classes_data), epochs=8, batch=16, learning_rate=1e-3, split=_SPLIT
     )
     run = edgecv.train(settings, tmp_path / "run")
     assert run.evaluation is not None
