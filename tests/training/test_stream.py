@@ -52,6 +52,15 @@ def digest(stream: Stream, number: int) -> str:
     return found.hexdigest()
 
 
+def test_epochs_may_be_read_side_by_side() -> None:
+    stream = make_stream(make_samples(10), recipe=RECIPES["standard"], shuffle=True, seed=3)
+    alone = [[images.numpy() for images, _ in stream.epoch(number)] for number in range(3)]
+    for number, *together in zip(range(stream.steps), *map(stream.epoch, range(3)), strict=True):
+        for epoch, (images, _) in enumerate(together):
+            np.testing.assert_array_equal(images.numpy(), alone[epoch][number])
+    assert not np.array_equal(alone[0][0], alone[1][0])
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("mode", ["stretch", "crop", "letterbox"])
 def test_pictures_are_those_that_the_deployed_network_sees(mode: Any, channels: int) -> None:
