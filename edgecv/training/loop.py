@@ -225,7 +225,7 @@ def _finisher(learner: Learner, task: TrainingTask) -> Callable[..., Any]:
         y, weigh = tuple(answers[key] for key in keys), tuple(weights.get(key, ones) for key in keys)
         return (x, y, weigh) if len(names) > 1 else (x, y[0], weigh[0])
 
-    return tf.function(finish, autograph=False)  # type: ignore[no-any-return]
+    return tf.function(finish, autograph=False)  # type: ignore[no-any-return]  # TensorFlow has no types
 
 
 def _key(name: str, known: Mapping[str, Any]) -> str:

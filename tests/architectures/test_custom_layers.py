@@ -82,14 +82,14 @@ def test_what_is_not_connected_stays_so_in_training() -> None:
     x, y = generator.normal(size=(8, 6, 6, 3)).astype("float32"), generator.normal(size=(8, 2)).astype("float32")
     layer = model.get_layer("partial")
     before = np.asarray(layer.full_kernel)
-    model.fit(x, y, epochs=3, verbose=0)
+    # One step, in which Adam moves each weight by about its rate; after more of them one may be back where it was.
+    model.fit(x, y, epochs=1, verbose=0)
     after = np.asarray(layer.full_kernel)
     connected = np.zeros((3, 2), bool)
     connected[[0, 2, 1], [0, 0, 1]] = True
     assert (before[:, :, ~connected] == 0).all()
     assert (after[:, :, ~connected] == 0).all()
-    # A weight that training leaves out stays to its last bit; one that it reaches may come back near where it was.
-    assert (after != before)[:, :, connected].all()
+    assert (np.abs(after - before)[:, :, connected] > 1e-3).all()
 
 
 def test_connections_that_cannot_be_are_refused() -> None:
